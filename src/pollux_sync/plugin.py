@@ -15,7 +15,9 @@ from pollux_sync._lazy import build_getattr
 
 TYPE_CHECKING = False  # as in typing, whose import would cost more than everything here
 if TYPE_CHECKING:
+    from pollux_sync._lazy import import_late
     from pollux_sync.builtin.opening import open_hooks
+    from pollux_sync.data.bodies import Payload, Readable
     from pollux_sync.data.checks import check_choice, check_int, check_number, check_seconds
     from pollux_sync.data.clients import Client
     from pollux_sync.data.config import ConfigValues, redact_secret
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.mime import OCTET_STREAM
     from pollux_sync.data.models import ModelInfo, Readiness, find_model_row
     from pollux_sync.data.options import Options
-    from pollux_sync.data.payloads import FormPayload, Payload, RawPayload, Readable
+    from pollux_sync.data.payloads import FormPayload, RawPayload
     from pollux_sync.data.provider import (
         API_VERSION,
         TEXT_FILE_RULE,
@@ -162,7 +164,9 @@ if TYPE_CHECKING:
 
 #: Where each name lives; the module is imported when the name is first used.
 _HOMES = {
+    "_lazy": ("import_late",),
     "builtin.opening": ("open_hooks",),
+    "data.bodies": ("Payload", "Readable"),
     "data.checks": ("check_choice", "check_int", "check_number", "check_seconds"),
     "data.clients": ("Client",),
     "data.config": ("ConfigValues", "redact_secret"),
@@ -199,7 +203,7 @@ _HOMES = {
     "data.mime": ("OCTET_STREAM",),
     "data.models": ("ModelInfo", "Readiness", "find_model_row"),
     "data.options": ("Options",),
-    "data.payloads": ("FormPayload", "Payload", "RawPayload", "Readable"),
+    "data.payloads": ("FormPayload", "RawPayload"),
     "data.provider": (
         "API_VERSION",
         "TEXT_FILE_RULE",
@@ -472,6 +476,7 @@ __all__ = [
     "forward_call",
     "forward_stream",
     "hookimpl",
+    "import_late",
     "is_refusal",
     "is_terminal",
     "iter_pages",

@@ -4,43 +4,34 @@ from __future__ import annotations
 
 import atexit
 import os
-import signal
 import sys
 import threading
 from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
-import attrs
-
-from pollux_sync._values import Value
 from pollux_sync.builtin.opening import open_hooks
-from pollux_sync.data.config import is_mock_account, read_way_variables, redact_credentials
+from pollux_sync.data.config import read_way_variables
 from pollux_sync.engine.preparing import UploadScope
-from pollux_sync.engine.requesting import require_config
-from pollux_sync.errors import ConfigurationError, Interrupted
-from pollux_sync.hooks.config import Config
-from pollux_sync.hooks.loading import PROVIDERS, load
-from pollux_sync.hooks.relay import Hooks, read_provider_info
+from pollux_sync.errors import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.handles import CacheHandle
-    from pollux_sync.data.jobs import DeferredHandle
     from pollux_sync.engine.delivering import FileStorage
+    from pollux_sync.hooks.relay import Hooks
 
     #: What one call runs on: the hooks with an open client, and the place where its files are stored.
     CallContext: TypeAlias = tuple[Hooks, FileStorage]
 
 
-@attrs.define
 class PooledClient:
     """The hooks of one configuration with their open client, and how many calls use them now."""
 
-    hooks: Hooks
-    users: int = 0
+    def __init__(self, hooks: Hooks) -> None:
+        self.hooks = hooks
+        self.users = 0
 
 
 class ClientPool:
@@ -171,91 +162,22 @@ def open_call_context(config: ConfigValues) -> Iterator[CallContext]:
         yield hooks, uploads
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class HandleHints(Value):
-    """The hints of errors about a handle that a configuration does not fit, in the words of its user.
-
-    ``address`` is a format string with ``{address}``.
-    """
-
-    mock: str = "pass the config with use_mock=True"
-    not_mock: str = "pass a config without use_mock"
-    address: str = "pass config=Config(..., base_url={address!r}) with the key that belongs there"
-    account: str = (
-        "pass the config that the handle was made with; if only its key was renewed, pass "
-        "attrs.evolve(handle, account=None), or delete the handle's account in the job file"
-    )
-
-
-def resolve_config(
-    handle: CacheHandle | DeferredHandle, config: Config | None, hints: HandleHints | None = None
-) -> Config:
-    """Return the configuration that reaches what a handle stands for: the one given, else the environment's.
-
-    A handle is data, which may come from anywhere. Where it says that the job is does not decide where a key is sent:
-    the configuration does. Raises ConfigurationError for a configuration of another provider, address or account.
-    """
-    hints = hints or HandleHints()
-    if config is None:
-        # Before the key is looked for, since a mock needs none.
-        _check_mode(handle, use_mock=False, hints=hints)
-        resolved = Config(provider=handle.provider, model=handle.model)
-        _check_address(handle, resolved, hints)
-    else:
-        resolved = require_config(config)
-        _check_provider(handle, resolved)
-        _check_mode(handle, use_mock=resolved.use_mock, hints=hints)
-    _check_account(handle, resolved, hints)
-    return resolved
-
-
-def _check_mode(handle: CacheHandle | DeferredHandle, *, use_mock: bool, hints: HandleHints) -> None:
-    if is_mock_account(handle.account) and not use_mock:
-        raise ConfigurationError("the handle was made by the mock", hint=hints.mock)
-    # Without an account nothing is known, as with a handle of a release that did not mark those of the mock.
-    if use_mock and handle.account is not None and not is_mock_account(handle.account):
-        raise ConfigurationError("the handle was not made by the mock", hint=hints.not_mock)
-
-
-def _check_provider(handle: CacheHandle | DeferredHandle, config: Config) -> None:
-    if config.provider.rpartition(":")[2] != handle.provider:
-        raise ConfigurationError(
-            f"the handle belongs to provider {handle.provider!r}, the config to {config.provider!r}",
-            hint="pass the config that the handle was made with",
-        )
-
-
-def _check_address(handle: CacheHandle | DeferredHandle, config: Config, hints: HandleHints) -> None:
-    info = read_provider_info(load(PROVIDERS, config.provider))
-    wanted, reached = map(info.resolve_base_url, (handle.base_url, config.base_url))
-    if wanted != reached:
-        address = redact_credentials(wanted)
-        raise ConfigurationError(
-            f"the handle belongs to the address {address!r}, the key in the environment to {reached!r}",
-            hint=hints.address.format(address=address),
-        )
-
-
-def _check_account(handle: CacheHandle | DeferredHandle, config: Config, hints: HandleHints) -> None:
-    # Unknown on one side is no proof of a difference: a client handed over may hide its key.
-    if None not in {handle.account, config.account} and handle.account != config.account:
-        raise ConfigurationError("the handle belongs to another account", hint=hints.account)
-
-
 class _SignalAtTeardown:
     """Ends the process by SIGINT when it is destroyed, which is when the interpreter tears its modules down.
 
     By then every exit handler has run, whoever registered it, and the standard streams are flushed.
     """
 
+    def __init__(self, number: int) -> None:
+        self._number = number
+
     def __del__(
         self,
         # Bound as defaults: during teardown the modules may be gone.
         kill: Callable[[int, int], None] = os.kill,
         getpid: Callable[[], int] = os.getpid,
-        number: int = signal.SIGINT,
     ) -> None:
-        kill(getpid(), number)
+        kill(getpid(), self._number)
 
 
 def _end_by_signal_if_interrupted() -> None:
@@ -265,11 +187,13 @@ def _end_by_signal_if_interrupted() -> None:
     Ctrl-C, and goes on with its loop. An interactive interpreter keeps the last error, but lives on.
     """
     if issubclass(getattr(sys, "last_type", None) or object, Interrupted) and not hasattr(sys, "ps1"):
+        import signal  # for the few scripts that end so
+
         # Set here, while the signal module is whole. A second Ctrl-C during the remaining handlers ends at once.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         # In the namespace of sys, which is always emptied, and after all others. A list of this module would be kept
         # alive by a daemon thread whose plugin was written in the script: its globals lead to this module's.
-        vars(sys)["_pollux_sync_signal"] = _SignalAtTeardown()
+        vars(sys)["_pollux_sync_signal"] = _SignalAtTeardown(signal.SIGINT)
 
 
 #: The open clients of this process: closed at exit, never shared with a forked child.

@@ -31,6 +31,7 @@ from pollux_sync import (
 from pollux_sync.api import caching
 from pollux_sync.data.events import CacheCreated, FileUploaded, UploadDeleted
 from pollux_sync.data.request import TextPart
+from pollux_sync.engine.reaching import resolve_config
 
 TEXT = Source.from_text("the manual")
 
@@ -417,7 +418,7 @@ def test_a_handle_of_another_provider_is_refused(config):
 def test_reads_the_environment_without_a_config(monkeypatch):
     monkeypatch.setenv("GEMINI_API_KEY", "k")
     handle = CacheHandle("c", "m", "gemini", time.time() + 60)
-    assert process.resolve_config(handle, None) == Config(provider="gemini", model="m")
+    assert resolve_config(handle, None) == Config(provider="gemini", model="m")
 
 
 def test_a_plugin_that_is_missing_is_named():

@@ -40,6 +40,7 @@ from pollux_sync.data.rules import DeferredLimits
 from pollux_sync.engine.deferring import hash_content
 from pollux_sync.engine.planning import plan_calls
 from pollux_sync.engine.requesting import build_request
+from pollux_sync.hooks.relay import read_provider_info
 from pollux_sync.testing import JobScript, Script, failing
 
 PROMPTS = ["a", "b", "c"]
@@ -466,9 +467,9 @@ def test_cancels():
 def small_jobs(monkeypatch):
     small = attrs.evolve(mock._INFO, deferred=DeferredLimits(max_requests=4, max_bytes=10_000))
     monkeypatch.setattr(mock, "_INFO", small)
-    process.read_provider_info.cache_clear()
+    read_provider_info.cache_clear()
     yield
-    process.read_provider_info.cache_clear()
+    read_provider_info.cache_clear()
 
 
 @pytest.mark.usefixtures("small_jobs")

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pollux_sync import ConfigurationError, Source
-from pollux_sync.data.payloads import FormPayload, InlineText, RawPayload
+from pollux_sync.data.bodies import InlineText
+from pollux_sync.data.payloads import FormPayload, RawPayload
 from pollux_sync.data.provider import HttpRequest, encode_json
 from pollux_sync.data.request import InlinePart
 

@@ -27,11 +27,11 @@ from pollux_sync import (
     ToolCall,
     Usage,
 )
+from pollux_sync.data.bodies import Payload
 from pollux_sync.data.converter import SCHEMA_VERSION, Storable, dump_value, load_value
 from pollux_sync.data.handles import Asset, RemoteCache
 from pollux_sync.data.interaction import Continuation
 from pollux_sync.data.jobs import DeferredJob, JobState, SubmissionAttempt
-from pollux_sync.data.payloads import Payload
 from pollux_sync.data.reply import Failure
 from pollux_sync.data.source import BytesLoader
 from pollux_sync.data.tool import ToolResult

@@ -179,7 +179,7 @@ class OnePage:
 
 
 def find_anthropic_files(page):
-    return pollux_anthropic.files.FileHooks().pollux_find_uploads(MARK, OnePage(page), 5.0)
+    return pollux_anthropic.files.find_uploads(MARK, OnePage(page), 5.0)
 
 
 # -- Gemini

@@ -23,6 +23,7 @@ from pollux_sync.testing.server import (
     ScriptedServer,
     Truncated,
 )
+from pollux_sync.wire.connections import DeadlineMixin
 from pollux_sync.wire.faults import classify_error
 from pollux_sync.wire.http import HttpClient, SecretHeader
 
@@ -344,11 +345,11 @@ def test_closes_a_connection_that_opens_while_the_client_closes(server, client):
 def test_bounds_the_time_to_connect(client, monkeypatch, timeout_s, connect_s):
     limits_s = []
 
-    def refuse(address, timeout, *options):
-        limits_s.append(timeout)
+    def refuse(connection, address, timeout_s):
+        limits_s.append(timeout_s)
         raise ConnectionRefusedError
 
-    monkeypatch.setattr("urllib3.util.connection.create_connection", refuse)
+    monkeypatch.setattr(DeadlineMixin, "open_socket", refuse)
     assert catch_fault(client, timeout_s).kind == "connection"
     assert limits_s == [pytest.approx(connect_s, abs=1.0)]
 
@@ -356,15 +357,15 @@ def test_bounds_the_time_to_connect(client, monkeypatch, timeout_s, connect_s):
 def test_the_addresses_of_a_host_share_the_time_to_connect(monkeypatch):
     limits_s, resolve = [], socket.getaddrinfo
 
-    def refuse(address, timeout, *options):
-        limits_s.append(timeout)
+    def refuse(connection, address, timeout_s):
+        limits_s.append(timeout_s)
         raise ConnectionRefusedError
 
     def resolve_fivefold(host, *arguments, **options):
         return resolve("127.0.0.1", *arguments, **options) * 5
 
     monkeypatch.setattr("pollux_sync.wire.connections.getaddrinfo", resolve_fivefold)
-    monkeypatch.setattr("urllib3.util.connection.create_connection", refuse)
+    monkeypatch.setattr(DeadlineMixin, "open_socket", refuse)
     client = HttpClient("http://many.example:9", headers={})
     assert catch_fault(client, 10.0).kind == "connection"
     assert limits_s == [pytest.approx(10.0 / left, abs=0.5) for left in (5, 4, 3, 2, 1)]

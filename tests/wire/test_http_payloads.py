@@ -8,7 +8,8 @@ from contextlib import suppress
 import pytest
 
 from pollux_sync import ConfigurationError, Source, SourceError
-from pollux_sync.data.payloads import FormPayload, InlineText, RawPayload
+from pollux_sync.data.bodies import InlineText
+from pollux_sync.data.payloads import FormPayload, RawPayload
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.testing.server import (
     Answer,

@@ -748,7 +748,7 @@ def test_reports_a_malformed_state(server, service, config, body):
 SUBMITTING = """
 import resource, sys
 from pathlib import Path
-from pollux_anthropic.jobs import JobHooks
+from pollux_anthropic import jobs
 from pollux_sync.data.jobs import DeferredBatch
 if sys.argv[1] == "sdk":
     from anthropic import Anthropic
@@ -762,9 +762,9 @@ def submit(path, count):
     batch = DeferredBatch(
         path=Path(path), model="m", first=0, request_count=count, n_bytes=size, mark="mark", created_at=0.0
     )
-    return JobHooks().pollux_submit_deferred(batch, client, 60.0)
+    return jobs.submit(batch, client, 60.0)
 def rows(job):
-    return sum(1 for _ in JobHooks().pollux_collect_deferred(job, client, 60.0))
+    return sum(1 for _ in jobs.collect(job, client, 60.0))
 rows(submit(sys.argv[3], 1))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(rows(submit(sys.argv[4], 1000)))

@@ -8,7 +8,7 @@ import pytest
 
 from pollux_batch.data.messages import IncomingAnswer, LaneOpening, OutgoingCall
 from pollux_batch.passing import MessageWriter, pack_message, read_message
-from pollux_sync.data.payloads import InlineText
+from pollux_sync.data.bodies import InlineText
 from pollux_sync.data.streaming import ServerEvent, StreamedResponse
 from pollux_sync.errors import APIError
 from pollux_sync.plugin import HttpRequest, HttpResponse, RawPayload, SecretHeader

@@ -10,9 +10,9 @@ from openai import OpenAI
 
 import pollux_openai
 from openai_batches import OpenAIBatches, build_refusal, error, parse_form, row
+from pollux_openai import jobs
 from pollux_openai.batching import decode_row, decode_state
 from pollux_openai.client import open_carrier
-from pollux_openai.jobs import JobHooks
 from pollux_sync import (
     APIError,
     Config,
@@ -25,12 +25,12 @@ from pollux_sync import (
     collect_deferred,
     defer_many,
     inspect_deferred,
-    process,
     run_many,
     wait_deferred,
 )
 from pollux_sync.data.jobs import DeferredJob
 from pollux_sync.data.rules import DeferredLimits
+from pollux_sync.hooks.relay import read_provider_info
 from pollux_sync.testing.server import (
     Answer,
     CloseWithoutAnswer,
@@ -185,9 +185,9 @@ def test_puts_a_small_file_into_the_requests(server, batches, config, tmp_path):
 def small_jobs(monkeypatch):
     small = attrs.evolve(pollux_openai.INFO, deferred=DeferredLimits(max_requests=4, max_bytes=10_000))
     monkeypatch.setattr(pollux_openai, "INFO", small)
-    process.read_provider_info.cache_clear()
+    read_provider_info.cache_clear()
     yield
-    process.read_provider_info.cache_clear()
+    read_provider_info.cache_clear()
 
 
 @pytest.mark.usefixtures("small_jobs")
@@ -672,7 +672,7 @@ def test_reads_rows_as_they_arrive(server, batches):
             Answer(json={"status": "completed", "output_file_id": "file-9"}), StallsInside(first + b"\n", second)
         )
         config = Config(provider="openai", model="m", client=client)
-        rows = JobHooks().pollux_collect_deferred(job, open_carrier(config, pollux_openai.INFO), 5)
+        rows = jobs.collect(job, open_carrier(config, pollux_openai.INFO), 5)
         assert next(rows).custom_id == "pollux-000000"
         server.release()
         assert [found.custom_id for found in rows] == ["pollux-000001"]

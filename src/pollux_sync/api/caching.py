@@ -16,9 +16,10 @@ from pollux_sync.engine.caching import (
     list_remote_caches,
     make_or_extend_cache,
 )
+from pollux_sync.engine.reaching import resolve_config
 from pollux_sync.engine.requesting import require_config
 from pollux_sync.errors import PolluxError
-from pollux_sync.process import clients, resolve_config
+from pollux_sync.process import clients
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

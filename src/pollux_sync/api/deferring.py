@@ -21,10 +21,11 @@ from pollux_sync.engine.collecting import (
 )
 from pollux_sync.engine.deferring import submit
 from pollux_sync.engine.journaling import locate_job_file, lock_job_file, read_job_file, remove_leftovers
+from pollux_sync.engine.reaching import resolve_config
 from pollux_sync.engine.requesting import build_request
 from pollux_sync.engine.threads import wait_for
 from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError
-from pollux_sync.process import clients, resolve_config
+from pollux_sync.process import clients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

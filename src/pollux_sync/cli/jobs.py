@@ -16,9 +16,9 @@ from pollux_sync.cli.codes import EXIT_CODES
 from pollux_sync.cli.commands import build_parser
 from pollux_sync.commands import DONE, FAILED, PENDING, declare_parser, write_json, write_remark, write_table
 from pollux_sync.engine.journaling import locate_job_file, read_job_file
+from pollux_sync.engine.reaching import HandleHints, resolve_config
 from pollux_sync.errors import APIError, ConfigurationError, DeferredNotReadyError, PolluxError
 from pollux_sync.hooks.config import Config
-from pollux_sync.process import HandleHints, resolve_config
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 #: The text that stands for a secret.
 REDACTED = "[REDACTED]"
+# Patterns as texts, which `re` compiles at their first use and keeps: many scripts give no headers.
 #: The names that RFC 9110 allows for a header.
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 #: Names of headers whose values are secrets, such as Authorization, X-Api-Key and Cookie.
-_SECRET_NAME = re.compile(
+_SENSITIVE_NAME = (
     # Whole words: X-Tokenizer and X-Monkey hide nothing.
     r"(?<![a-z])(api|access|auth|o)?(auth|authorization|authentication|key|token|secret|cookie|password|credential)s?"
-    r"(?![a-z])",
-    re.IGNORECASE,
+    r"(?![a-z])"
 )
 #: The headers that say where a body ends and what it is, which the client writes itself.
 _BODY_NAMES = frozenset({"content-length", "content-type", "transfer-encoding"})
@@ -30,7 +30,7 @@ _TRANSPORT_NAMES = frozenset(
     | {"te", "trailer", "upgrade", "proxy-connection"}  # codespell:ignore te
 )
 #: The headers that carry a key, with any provider or gateway.
-_KEY_NAMES = re.compile(r"(proxy-)?authorization|cookie|(.*-)?api-key")
+_KEY_NAMES = r"(proxy-)?authorization|cookie|(.*-)?api-key"
 
 
 def check_headers(field: str, headers: Mapping[str, Any]) -> None:
@@ -43,7 +43,7 @@ def check_headers(field: str, headers: Mapping[str, Any]) -> None:
         )
     for name, value in headers.items():
         # A line break in either would begin another header. Values are not shown: they may be secrets.
-        if not _NAME.fullmatch(str(name)):
+        if not re.fullmatch(_NAME, str(name)):
             raise ConfigurationError(f"{field}: {name!r} is not a valid header name", hint="e.g. X-Team")
         if str(name).lower() in _BODY_NAMES:
             raise ConfigurationError(
@@ -63,7 +63,7 @@ def check_call_headers(field: str, headers: Mapping[str, Any]) -> None:
     """Check the headers of single calls as `check_headers` does; those of the key and the connection are refused."""
     check_headers(field, headers)
     for name in headers:
-        if _KEY_NAMES.fullmatch(name.lower()):
+        if re.fullmatch(_KEY_NAMES, name.lower()):
             raise build_key_error(field, name)
         if name.lower() in _TRANSPORT_NAMES:
             raise ConfigurationError(f"{field} holds {name!r}, which the client writes itself", hint="leave it out")
@@ -79,7 +79,7 @@ def build_key_error(field: str, name: str) -> ConfigurationError:
 
 def is_secret(name: str) -> bool:
     """Return whether the name of a header suggests that its value is a secret."""
-    return bool(_SECRET_NAME.search(name))
+    return bool(re.search(_SENSITIVE_NAME, name, re.IGNORECASE))
 
 
 def iter_secrets(headers: Mapping[str, str]) -> Iterator[str]:

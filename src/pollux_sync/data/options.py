@@ -336,6 +336,10 @@ class Options(Typed[T], Value):
         ]
         return attrs.evolve(self, tools=tools)
 
+    def has_raw(self, provider: str) -> bool:
+        """Return whether there are raw fields or headers for a provider."""
+        return any((given or {}).get(provider) for given in (self.provider_options, self.provider_headers))
+
     def read_raw_fields(self, provider: str) -> Mapping[str, Any]:
         """Return the raw fields for a provider, empty without any."""
         return (self.provider_options or {}).get(provider) or {}

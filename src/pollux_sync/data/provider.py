@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import attrs
 
 from pollux_sync._values import Value, to_frozenset
+from pollux_sync.data.bodies import InlineText, Payload, expand_texts
 from pollux_sync.data.converter import Storable
 from pollux_sync.data.headers import redact_secrets
-from pollux_sync.data.payloads import InlineText, Payload, expand_texts
 from pollux_sync.data.texts import map_texts
 from pollux_sync.errors import ConfigurationError
 from pollux_sync.schemas import PLAIN, SchemaDialect

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import attrs
 
 from pollux_sync._values import Value
-from pollux_sync.data.payloads import InlineText
+from pollux_sync.data.bodies import InlineText
 
 if TYPE_CHECKING:
     import threading

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from pollux_sync.data.headers import iter_secrets
 from pollux_sync.engine.fitting import fit_call
-from pollux_sync.engine.merging import has_raw, merge_raw
 
 if TYPE_CHECKING:
     from pollux_sync.data.provider import HttpRequest
@@ -19,7 +18,11 @@ def encode_request(call: Call, hooks: Hooks) -> HttpRequest:
 
     Raises ConfigurationError for those that would replace what the provider has written.
     """
-    request = merge_raw(_encode(call, hooks), call.options, hooks.info)
+    request = _encode(call, hooks)
+    if call.options.has_raw(hooks.info.name):
+        from pollux_sync.engine.merging import merge_raw  # for the few calls that need it
+
+        request = merge_raw(request, call.options, hooks.info)
     if request.extra_headers:
         hooks.hide(iter_secrets(request.extra_headers))
     return request
@@ -30,8 +33,10 @@ def try_raw(call: Call, hooks: Hooks) -> None:
 
     So they are refused before a file is stored. Do nothing for a call without any, or one that cannot be encoded so.
     """
-    if not has_raw(call.options, hooks.info):
+    if not call.options.has_raw(hooks.info.name):
         return
+    from pollux_sync.engine.merging import merge_raw
+
     try:
         request = _encode(call.without_parts(), hooks)
     # An encoder may need what was left out. Then the whole call shows whether it can be encoded, and what is refused.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, cast
 
+from pollux_sync import schemas
 from pollux_sync.data.findings import FINDING_FIELDS, dump_findings
 from pollux_sync.data.reply import USAGE_FIELDS, Failure, Outcome, Reply, ToolCall
 from pollux_sync.data.result import Envelope
 from pollux_sync.engine.conversing import build_state
 from pollux_sync.errors import APIError, ConfigurationError, ToolCallParseError
-from pollux_sync.schemas import AnswerMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -353,7 +353,7 @@ def _read_answer(answers: AnswerFormat, reply: Reply | None) -> tuple[Any, str |
         return None, None
     try:
         return answers.read(reply.text), None
-    except AnswerMismatch as mismatch:
+    except schemas.AnswerMismatch as mismatch:
         # The commonest reasons, and those that a user can mend.
         return None, f"{mismatch}{_CUT_NOTES.get(reply.finish_reason or '', '')}"
 

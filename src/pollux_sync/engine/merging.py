@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_sync._values import Value
 from pollux_sync.data.checks import require_mapping, suggest_key
 from pollux_sync.data.config import SecretText
 from pollux_sync.data.headers import build_key_error, is_secret, join_values, merge_headers
@@ -26,11 +25,6 @@ _SET_BY_THE_CORE = {"model": "Config(model=...)", "stream": "stream() or stream_
 _LISTS = frozenset({"tools", "include", "mcp_servers"})
 #: An option as `managed_by` names it.
 _OPTION = re.compile(r"Options\((\w+)=[.\[]")
-
-
-def has_raw(options: Options, info: ProviderInfo) -> bool:
-    """Return whether options hold raw fields or headers for this provider."""
-    return bool(_read_own(options.provider_options, info) or _read_own(options.provider_headers, info))
 
 
 def check_raw(options: Options, info: ProviderInfo) -> None:
@@ -85,12 +79,12 @@ def _sets_field(raw: Mapping[str, Any], field: str, info: ProviderInfo) -> bool:
     return inner in require_mapping(f"provider_options[{info.name!r}][{outer!r}]", raw[outer])
 
 
-@attrs.frozen(eq=False, repr=False)
-class _Merger(Value):
+class _Merger:
     """Merges raw fields into the body of a call with these options."""
 
-    options: Options
-    info: ProviderInfo
+    def __init__(self, options: Options, info: ProviderInfo) -> None:
+        self._options = options
+        self._info = info
 
     def merge(self, encoded: Mapping[str, Any], raw: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         """Return the fields of an object with the raw ones; ``place`` is the path of the object, with a dot."""
@@ -111,8 +105,8 @@ class _Merger(Value):
         if path in _LISTS and isinstance(encoded, list) and isinstance(raw, list | tuple):
             return [*encoded, *raw]
         raise ConfigurationError(
-            f"provider_options[{self.info.name!r}] sets {path}, which this call writes itself",
-            hint=_describe_way_out(path, self.options, self.info),
+            f"provider_options[{self._info.name!r}] sets {path}, which this call writes itself",
+            hint=_describe_way_out(path, self._options, self._info),
         )
 
 

@@ -16,7 +16,6 @@ from pollux_sync.data.provider import Problem
 from pollux_sync.data.request import Call, Conversation, Part, Plan, Request
 from pollux_sync.engine.conversing import build_conversation
 from pollux_sync.engine.encoding import try_raw
-from pollux_sync.engine.merging import check_raw
 from pollux_sync.errors import ConfigurationError, PlanningError, PolluxError, copy_error
 
 if TYPE_CHECKING:
@@ -235,7 +234,10 @@ def _check_options(request: Request, info: ProviderInfo) -> None:
     _check_tool_names(options, info)
     for tool in options.hosted_tools:
         _check_hosted_tool(tool, info)
-    check_raw(options, info)
+    if options.provider_options or options.provider_headers:
+        from pollux_sync.engine.merging import check_raw  # for the few calls that have them
+
+        check_raw(options, info)
 
 
 def _check_ruled_out(request: Request) -> None:

@@ -11,8 +11,6 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Self
 
-import attrs
-
 from pollux_sync.data.request import InlinePart, Prepared, UploadPart
 from pollux_sync.engine.delivering import (
     InlineFiles,
@@ -163,12 +161,12 @@ class SharedUploads(UploadScope):
             return slot.asset
 
 
-@attrs.define
 class _Slot:
     """The place of one content. The thread that holds the lock is storing it."""
 
-    lock: threading.Lock = attrs.field(factory=threading.Lock)
-    asset: Asset | None = None
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.asset: Asset | None = None
 
 
 def _expires_soon(asset: Asset) -> bool:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pollux_sync import schemas
 from pollux_sync.data.reply import USAGE_FIELDS, Reply, Usage
 from pollux_sync.errors import APIError
-from pollux_sync.schemas import AnswerMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def _find_mismatch(answers: AnswerFormat | None, reply: Reply) -> str | None:
         return None
     try:
         answers.read(reply.text)
-    except AnswerMismatch as mismatch:
+    except schemas.AnswerMismatch as mismatch:
         return str(mismatch)
     return None
 

@@ -12,7 +12,6 @@ from pollux_sync.engine.repairing import ask_until_fitting
 from pollux_sync.engine.retrying import request_delivered, request_reply
 from pollux_sync.engine.telling import read_clock, tell_outcome
 from pollux_sync.engine.threads import map_threads
-from pollux_sync.engine.warming import StartOrder, number_prefixes
 from pollux_sync.errors import STOPS, APIError, PolluxError, build_stop
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from pollux_sync.data.reply import Reply
     from pollux_sync.data.request import Call, Prepared
+    from pollux_sync.engine.warming import StartOrder
     from pollux_sync.hooks.relay import Hooks
 
 _FORBIDDEN = 403
@@ -41,9 +41,7 @@ def send_calls(
     # One event for all calls: it ends their waits between attempts.
     stop = stop or threading.Event()
     hooks.link_stop(stop)
-    calls = number_prefixes(prepared.calls)
-    # Nearly all calls share nothing, and begin in their own order.
-    order = None if calls is prepared.calls else StartOrder(calls, stop)
+    calls, order = _choose_order(prepared.calls, stop)
     send_call = _build_sender(prepared, hooks, stop, order, note)
     outcomes: list[Outcome | None] = [None] * len(calls)
     work = send_call if order is None else partial(order.carry_out, send_call)
@@ -53,6 +51,16 @@ def send_calls(
     except STOPS as cause:
         raise build_stop(cause, tuple(complete_outcomes(outcomes, calls, _build_interrupted))) from cause
     return complete_outcomes(outcomes, calls, _build_interrupted)
+
+
+def _choose_order(calls: Sequence[Call], stop: threading.Event) -> tuple[Sequence[Call], StartOrder | None]:
+    """Return the calls, and in which order they start; None for their own."""
+    if not any(call.options.implicit_caching for call in calls):
+        return calls, None
+    from pollux_sync.engine.warming import StartOrder, number_prefixes  # for the few runs that warm a cache
+
+    numbered = number_prefixes(calls)
+    return numbered, StartOrder(numbered, stop)
 
 
 def _build_sender(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from pathlib import Path
 
-    from pollux_sync.data.payloads import Payload
+    from pollux_sync.data.bodies import Payload
     from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.request import Plan
 

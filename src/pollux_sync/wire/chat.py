@@ -29,10 +29,10 @@ from pollux_sync.wire.usage import read_usage
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from pollux_sync.data.bodies import InlineText
     from pollux_sync.data.findings import Citation
     from pollux_sync.data.hosted import HostedTool
     from pollux_sync.data.options import Options
-    from pollux_sync.data.payloads import InlineText
     from pollux_sync.data.provider import HttpResponse
     from pollux_sync.data.reply import Usage
     from pollux_sync.data.request import Call, Part, Turn

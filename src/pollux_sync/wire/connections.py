@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from socket import SHUT_RDWR, SOCK_STREAM, gaierror, getaddrinfo
+from socket import AF_INET, AF_INET6, SHUT_RDWR, SOCK_STREAM, gaierror, getaddrinfo, socket
 from ssl import SSLSocket
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
@@ -35,8 +35,8 @@ from pollux_sync.wire.answers import Answer, convert_error, limit_wait
 from pollux_sync.wire.outbox import SLICE_BYTES, Outbox, limit_size, skip_bytes
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterable, Mapping
+    from socket import AddressFamily
     from typing import TypeAlias
 
     #: Host and port of an IP address; of one of version 6, flow and scope too.
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 _MAX_CONNECT_S = 30.0
 #: The least time-out of a socket. 0 would mean "do not block".
 _MIN_TIMEOUT_S = 0.001
+#: Characters of one label of a name (RFC 1035).
+_MAX_LABEL = 63
 
 
 class StaleConnectionError(ConnectionError):
@@ -112,7 +114,8 @@ class DeadlineMixin:
 
     def _resolve_peer(self) -> list[Address]:
         try:
-            found = getaddrinfo(*self.find_peer(), tcp.allowed_gai_family(), SOCK_STREAM)
+            host, port = self.find_peer()
+            found = getaddrinfo(_encode_host(host), port, tcp.allowed_gai_family(), SOCK_STREAM)
         except gaierror as error:
             raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
         except UnicodeError as error:
@@ -123,10 +126,21 @@ class DeadlineMixin:
         """Return host and port of the server to connect to, which may be a proxy."""
         return self._dns_host, self.port
 
-    def open_socket(self, address: Address, timeout_s: float) -> socket.socket:
+    def open_socket(self, address: Address, timeout_s: float) -> socket:
         """Connect to one address. Raises OSError."""
-        host, port = address[:2]
-        return tcp.create_connection((host, port), timeout_s, self.source_address, self.socket_options)
+        # urllib3's way would look the address up again.
+        sock = socket(find_family(address), SOCK_STREAM)
+        try:
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(timeout_s)
+            if self.source_address:
+                sock.bind(self.source_address)
+            sock.connect(address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def _tunnel(self) -> None:
         try:
@@ -140,7 +154,7 @@ class DeadlineMixin:
     def _left_s(self) -> float:
         return self.deadline - time.monotonic()
 
-    def _limit_socket(self, sock: socket.socket) -> None:
+    def _limit_socket(self, sock: socket) -> None:
         sock.settimeout(min(max(self._left_s, _MIN_TIMEOUT_S), _MAX_CONNECT_S))
 
     def send_request(self, outbox: Outbox, body: Iterable[bytes]) -> None:
@@ -188,6 +202,20 @@ class DeadlineMixin:
         """Close the connection; the next request opens it anew."""
         self.answer_count = 0
         super().close()  # type: ignore[misc]
+
+
+def find_family(address: Address) -> AddressFamily:
+    """Return the family of sockets for an address."""
+    return AF_INET6 if len(address) > 2 else AF_INET  # noqa: PLR2004
+
+
+def _encode_host(host: str) -> bytes:
+    """Return a name as `getaddrinfo` takes it. Raises UnicodeError for one that cannot be a name.
+
+    It would do this itself, with a codec that takes several milliseconds to load, which a usual name does not need.
+    """
+    is_usual = host.isascii() and all(0 < len(label) <= _MAX_LABEL for label in host.split("."))
+    return host.encode("ascii" if is_usual else "idna")
 
 
 class _DeadlineHTTPConnection(DeadlineMixin, HTTPConnection):

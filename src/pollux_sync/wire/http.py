@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
     from urllib.parse import SplitResult
 
+    from pollux_sync.data.bodies import Payload
     from pollux_sync.data.config import ConfigValues
-    from pollux_sync.data.payloads import Payload
     from pollux_sync.data.provider import HttpRequest, ProviderInfo
     from pollux_sync.data.streaming import EventStream
     from pollux_sync.wire.answers import Answer

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import ModuleType
 
-    from pollux_sync.data.payloads import Payload, Readable
+    from pollux_sync.data.bodies import Payload, Readable
     from pollux_sync.data.provider import HttpRequest
     from pollux_sync.data.streaming import EventStream
 

@@ -11,7 +11,7 @@ import socks
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
 
-from pollux_sync.wire.connections import ClosingPoolMixin, DeadlineMixin
+from pollux_sync.wire.connections import ClosingPoolMixin, DeadlineMixin, find_family
 
 if TYPE_CHECKING:
     from pollux_sync.wire.connections import Address
@@ -46,7 +46,7 @@ class _SocksMixin(DeadlineMixin):
         """Connect to the server through the proxy at this address. Raises OSError."""
         host, port = address[:2]
         options = self._socks_options
-        sock = _DeadlineSocket(socket.AF_INET6 if len(address) > 2 else socket.AF_INET)  # noqa: PLR2004
+        sock = _DeadlineSocket(find_family(address))
         try:
             for option in self.socket_options or ():
                 sock.setsockopt(*option)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_anthropic.batching import LIMITS, build_next_query, encode_deferred
 from pollux_anthropic.decoding import decode
 from pollux_anthropic.encoding import (
     BETA_HEADER,
@@ -21,13 +20,11 @@ from pollux_anthropic.encoding import (
     encode,
     find_problem,
 )
-from pollux_anthropic.files import FileHooks
 from pollux_anthropic.hosting import DECLARED_FORMS
-from pollux_anthropic.jobs import JobHooks
-from pollux_anthropic.services import build_model_request, build_models_request, decode_models, has_model_list
 from pollux_sync.plugin import (
     TEXT_FILE_RULE,
     TEXT_RULE,
+    DeferredLimits,
     HttpRequest,
     HttpResponse,
     InlineLimits,
@@ -41,6 +38,7 @@ from pollux_sync.plugin import (
     declare_hosted_tools,
     find_client_problem,
     hookimpl,
+    import_late,
     iter_pages,
     read_count,
 )
@@ -48,17 +46,30 @@ from pollux_sync.plugin import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from pollux_anthropic import batching, files, jobs, services
     from pollux_sync.plugin import (
+        Asset,
         Call,
         Client,
         ConfigValues,
+        DeferredBatch,
+        DeferredJob,
+        DeferredRow,
         Delta,
         EventStream,
+        JobState,
         ModelInfo,
         Plan,
         RateLimits,
         Reply,
+        Source,
     )
+else:
+    # For the hooks that most scripts do not use: loading the plugin must stay fast.
+    batching = import_late("pollux_anthropic.batching")
+    files = import_late("pollux_anthropic.files")
+    jobs = import_late("pollux_anthropic.jobs")
+    services = import_late("pollux_anthropic.services")
 
 #: The schemas that structured outputs accept, as documented on the page ``docs`` on the day ``as_of``.
 STRICT = SchemaDialect(
@@ -141,7 +152,8 @@ INFO = ProviderInfo(
     call_id_pattern=r"[a-zA-Z0-9_-]+",
     # By the same contract, for the content of tool_result blocks.
     result_types=_READABLE,
-    deferred=LIMITS,
+    # The API takes 256 MB in one body; some room is left. It is streamed from disk, so its size costs no memory.
+    deferred=DeferredLimits(max_requests=100_000, max_bytes=250_000_000),
     options={
         *("system_instruction", "response_schema", "tools", "tool_choice", "temperature", "top_p"),
         *("max_tokens", "reasoning_effort", "reasoning_budget_tokens", "implicit_caching", "history"),
@@ -182,7 +194,7 @@ INFO = ProviderInfo(
 )
 
 
-class AnthropicProvider(FileHooks, JobHooks):
+class AnthropicProvider:
     """The hooks of the provider ``anthropic``: the Messages, Files, Message Batches and Models APIs."""
 
     @hookimpl
@@ -195,7 +207,6 @@ class AnthropicProvider(FileHooks, JobHooks):
 
     @hookimpl
     def pollux_open(self, config: ConfigValues) -> Client:
-        # Imported late, as is the stream decoder below: loading the plugin must stay fast.
         from pollux_anthropic.client import open_carrier
 
         return open_carrier(config, INFO)
@@ -244,24 +255,65 @@ class AnthropicProvider(FileHooks, JobHooks):
 
     @hookimpl
     def pollux_encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
-        return encode_deferred(custom_id, request, mark)
+        return batching.encode_deferred(custom_id, request, mark)
+
+    @hookimpl
+    def pollux_submit_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob:
+        return jobs.submit(batch, client, timeout_s)
+
+    @hookimpl
+    def pollux_bookmark_deferred(self, client: Client, timeout_s: float) -> str | None:
+        return jobs.bookmark(client, timeout_s)
+
+    @hookimpl
+    def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
+        return jobs.find(batch, client, timeout_s)
+
+    @hookimpl
+    def pollux_inspect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> JobState:
+        return jobs.inspect(job, client, timeout_s)
+
+    @hookimpl
+    def pollux_collect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> Iterator[DeferredRow]:
+        return jobs.collect(job, client, timeout_s)
+
+    @hookimpl
+    def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
+        return jobs.cancel(job, client, timeout_s)
+
+    @hookimpl
+    def pollux_release_deferred(self) -> bool:
+        # Only answers are stored for a batch, and the core deletes the uploads.
+        return True
+
+    @hookimpl
+    def pollux_upload(self, source: Source, client: Client, timeout_s: float, name: str, lifetime_s: float) -> Asset:
+        return files.store_source(source, client, timeout_s, name, lifetime_s)
+
+    @hookimpl
+    def pollux_delete_upload(self, asset: Asset, client: Client, timeout_s: float) -> bool:
+        return files.delete_upload(asset, client, timeout_s)
+
+    @hookimpl
+    def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
+        return files.find_uploads(mark, client, timeout_s)
 
     @hookimpl
     def pollux_list_models(self, config: ConfigValues, client: Client, timeout_s: float) -> list[ModelInfo] | None:
-        return list(_iter_models(client, timeout_s)) if has_model_list(config.client) else None
+        return list(_iter_models(client, timeout_s)) if services.has_model_list(config.client) else None
 
     @hookimpl
     def pollux_check_ready(self, config: ConfigValues, client: Client, timeout_s: float) -> bool | None:
         # Without a list there is no request that costs nothing, so the core says that it cannot be checked.
-        if not has_model_list(config.client):
+        if not services.has_model_list(config.client):
             return None
-        client.send(build_model_request(config.model), timeout_s)
+        client.send(services.build_model_request(config.model), timeout_s)
         return True
 
 
 def _iter_models(client: Client, timeout_s: float) -> Iterator[ModelInfo]:
     def fetch_page(query: tuple[tuple[str, str], ...] | None) -> HttpResponse:
-        return client.send(build_models_request(dict(query or ())), timeout_s)
+        return client.send(services.build_models_request(dict(query or ())), timeout_s)
 
-    for page in iter_pages(fetch_page, lambda page: build_next_query(page.body)):
-        yield from decode_models(page)
+    for page in iter_pages(fetch_page, lambda page: batching.build_next_query(page.body)):
+        yield from services.decode_models(page)

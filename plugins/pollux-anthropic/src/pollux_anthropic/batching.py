@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from pollux_sync.plugin import (
     ConfigurationError,
     DeferredJob,
-    DeferredLimits,
     DeferredRow,
     HttpResponse,
     JobState,
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pollux_sync.plugin import DeferredBatch, DeferredStatus, HttpRequest, ItemStatus
-
-#: The API takes 256 MB in one body; some room is left. The body is streamed from disk, so its size costs no memory.
-LIMITS = DeferredLimits(max_requests=100_000, max_bytes=250_000_000)
 
 PATH = "/v1/messages/batches"
 #: The random part at the end of a mark.

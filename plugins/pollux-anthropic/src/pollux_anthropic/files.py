@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from pollux_anthropic.batching import build_next_query, parse_timestamp, read_list
 from pollux_anthropic.encoding import BETA_HEADER, FILES_BETA, VERSION, VERSION_HEADER
-from pollux_sync.plugin import Asset, FormPayload, HttpError, HttpRequest, ReplyError, as_text, hookimpl, iter_pages
+from pollux_sync.plugin import Asset, FormPayload, HttpError, HttpRequest, ReplyError, as_text, iter_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,54 +22,50 @@ _PAGE_SIZE = 1000
 _NOT_FOUND = 404
 
 
-class FileHooks:
-    """The hooks of stored files."""
+def store_source(source: Source, client: Client, timeout_s: float, name: str, lifetime_s: float) -> Asset:
+    """Store a source's content, streamed."""
+    form = FormPayload(
+        # A file that an aborted call leaves behind expires.
+        fields={"expires_in_seconds": str(round(lifetime_s))},
+        file_name=name,
+        file_type=source.mime_type,
+        content=source,
+    )
+    response = client.send(HttpRequest(path=_PATH, payload=form, headers=HEADERS), timeout_s)
+    stored = response.body if isinstance(response.body, dict) else {}
+    file_id = as_text(stored.get("id"))
+    if not file_id:
+        hint = "check that base_url leads to a Files API"
+        raise ReplyError("the answer has no file id", hint=hint, response=response)
+    return Asset(id=file_id, mime_type=source.mime_type, expires_at=parse_timestamp(stored.get("expires_at")))
 
-    @hookimpl
-    def pollux_upload(self, source: Source, client: Client, timeout_s: float, name: str, lifetime_s: float) -> Asset:
-        """Store a source's content, streamed."""
-        form = FormPayload(
-            # A file that an aborted call leaves behind expires.
-            fields={"expires_in_seconds": str(round(lifetime_s))},
-            file_name=name,
-            file_type=source.mime_type,
-            content=source,
+
+def delete_upload(asset: Asset, client: Client, timeout_s: float) -> bool:
+    """Delete a stored file. Succeed also when it is already gone."""
+    try:
+        request = HttpRequest(
+            method="DELETE", path=build_path(_PATH, asset.id), headers=HEADERS, is_answer_optional=True
         )
-        response = client.send(HttpRequest(path=_PATH, payload=form, headers=HEADERS), timeout_s)
-        stored = response.body if isinstance(response.body, dict) else {}
-        file_id = as_text(stored.get("id"))
-        if not file_id:
-            hint = "check that base_url leads to a Files API"
-            raise ReplyError("the answer has no file id", hint=hint, response=response)
-        return Asset(id=file_id, mime_type=source.mime_type, expires_at=parse_timestamp(stored.get("expires_at")))
+        client.send(request, timeout_s)
+    except HttpError as error:
+        if error.response.status != _NOT_FOUND:
+            raise
+    return True
 
-    @hookimpl
-    def pollux_delete_upload(self, asset: Asset, client: Client, timeout_s: float) -> bool:
-        """Delete a stored file. Succeed also when it is already gone."""
-        try:
-            request = HttpRequest(
-                method="DELETE", path=build_path(_PATH, asset.id), headers=HEADERS, is_answer_optional=True
-            )
-            client.send(request, timeout_s)
-        except HttpError as error:
-            if error.response.status != _NOT_FOUND:
-                raise
-        return True
 
-    @hookimpl
-    def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
-        """Return the stored files whose names begin with the mark."""
-        entries = (_require_object(entry) for entry in iter_entries(client, _PATH, timeout_s))
-        stored = ((as_text(file.get("id")), file) for file in entries)
-        return [
-            Asset(
-                id=file_id,
-                mime_type=as_text(file.get("mime_type")) or "",
-                expires_at=parse_timestamp(file.get("expires_at")),
-            )
-            for file_id, file in stored
-            if file_id and (as_text(file.get("filename")) or "").startswith(mark)
-        ]
+def find_uploads(mark: str, client: Client, timeout_s: float) -> list[Asset]:
+    """Return the stored files whose names begin with the mark."""
+    entries = (_require_object(entry) for entry in iter_entries(client, _PATH, timeout_s))
+    stored = ((as_text(file.get("id")), file) for file in entries)
+    return [
+        Asset(
+            id=file_id,
+            mime_type=as_text(file.get("mime_type")) or "",
+            expires_at=parse_timestamp(file.get("expires_at")),
+        )
+        for file_id, file in stored
+        if file_id and (as_text(file.get("filename")) or "").startswith(mark)
+    ]
 
 
 def iter_entries(client: Client, path: str, timeout_s: float) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from pollux_anthropic import batching
 from pollux_anthropic.encoding import BETA_HEADER
 from pollux_anthropic.files import HEADERS, build_path, iter_entries
 from pollux_anthropic.hosting import MCP_BETA
-from pollux_sync.plugin import HttpRequest, RawPayload, hookimpl
+from pollux_sync.plugin import HttpRequest, RawPayload
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -21,77 +21,68 @@ if TYPE_CHECKING:
 _BATCH_HEADERS = {**HEADERS, BETA_HEADER: f"{HEADERS[BETA_HEADER]},{MCP_BETA}"}
 
 
-class JobHooks:
-    """The hooks of deferred jobs."""
+def submit(batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob:
+    """Create a batch, its requests streamed from their file."""
+    payload = RawPayload("application/json", (batching.BatchBody(batch),))
+    response = client.send(HttpRequest(path=batching.PATH, payload=payload, headers=_BATCH_HEADERS), timeout_s)
+    return batching.decode_job(response.body, batch)
 
-    @hookimpl
-    def pollux_submit_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob:
-        """Create a batch, its requests streamed from their file."""
-        payload = RawPayload("application/json", (batching.BatchBody(batch),))
-        response = client.send(HttpRequest(path=batching.PATH, payload=payload, headers=_BATCH_HEADERS), timeout_s)
-        return batching.decode_job(response.body, batch)
 
-    @hookimpl
-    def pollux_bookmark_deferred(self, client: Client, timeout_s: float) -> str | None:
-        """Return the id of the account's newest batch, or None without any."""
-        response = client.send(HttpRequest(method="GET", path=f"{batching.PATH}?limit=1", headers=HEADERS), timeout_s)
-        newest = batching.read_list(response.body)[:1]
-        return batching.read_id(newest[0]) if newest else None
+def bookmark(client: Client, timeout_s: float) -> str | None:
+    """Return the id of the account's newest batch, or None without any."""
+    response = client.send(HttpRequest(method="GET", path=f"{batching.PATH}?limit=1", headers=HEADERS), timeout_s)
+    newest = batching.read_list(response.body)[:1]
+    return batching.read_id(newest[0]) if newest else None
 
-    @hookimpl
-    def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
-        """Find the batch of an interrupted submission, by its results.
 
-        Raises ConfigurationError while a batch runs that may be the one: it has no name or metadata to prove it.
-        """
-        candidates, n_unreadable = [], 0
-        for remote in iter_entries(client, batching.PATH, timeout_s):
-            if not batching.is_readable(remote):
-                n_unreadable += 1
-                continue
-            # The list begins with the newest batch: this one and all that follow are older than the first attempt. No
-            # times are compared, since the service's clock and ours may differ.
-            if remote["id"] == batch.bookmark:
-                break
-            if batching.is_possible_match(remote, batch) and not batching.has_lost_results(remote):
-                job = batching.decode_job(remote, batch)
-                is_match = _is_match(client, remote, job.job_id, batch, timeout_s)
-                if is_match:
-                    return job
-                if is_match is None:
-                    candidates.append(remote)
-        # Size is no proof: another script of the account may have submitted as many requests at the same time. To take
-        # its batch would leave our prompts unanswered, and let a cancellation hit a stranger.
-        if candidates:
-            raise batching.build_ambiguity_error(candidates, batch)
-        if n_unreadable:
-            raise batching.build_unreadable_error(n_unreadable)
-        return None
+def find(batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
+    """Find the batch of an interrupted submission, by its results.
 
-    @hookimpl
-    def pollux_inspect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> JobState:
-        """Return the state of a batch."""
-        request = HttpRequest(method="GET", path=build_path(batching.PATH, job.job_id), headers=HEADERS)
-        return batching.decode_state(client.send(request, timeout_s).body)
+    Raises ConfigurationError while a batch runs that may be the one: it has no name or metadata to prove it.
+    """
+    candidates, n_unreadable = [], 0
+    for remote in iter_entries(client, batching.PATH, timeout_s):
+        if not batching.is_readable(remote):
+            n_unreadable += 1
+            continue
+        # The list begins with the newest batch: this one and all that follow are older than the first attempt. No
+        # times are compared, since the service's clock and ours may differ.
+        if remote["id"] == batch.bookmark:
+            break
+        if batching.is_possible_match(remote, batch) and not batching.has_lost_results(remote):
+            job = batching.decode_job(remote, batch)
+            is_match = _is_match(client, remote, job.job_id, batch, timeout_s)
+            if is_match:
+                return job
+            if is_match is None:
+                candidates.append(remote)
+    # Size is no proof: another script of the account may have submitted as many requests at the same time. To take
+    # its batch would leave our prompts unanswered, and let a cancellation hit a stranger.
+    if candidates:
+        raise batching.build_ambiguity_error(candidates, batch)
+    if n_unreadable:
+        raise batching.build_unreadable_error(n_unreadable)
+    return None
 
-    @hookimpl
-    def pollux_collect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> Iterator[DeferredRow]:
-        """Return an iterator over the rows of a batch, which are read as they arrive."""
-        tag = job.provider_state.get("tag", "")
-        return (batching.decode_row(row, tag) for row in _iter_results(client, job.job_id, timeout_s))
 
-    @hookimpl
-    def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
-        """Ask the service to cancel a batch."""
-        request = HttpRequest(path=build_path(batching.PATH, job.job_id, "/cancel"), headers=HEADERS)
-        # A gateway's own answer does not say that the service has heard of it.
-        batching.decode_state(client.send(request, timeout_s).body)
-        return True
+def inspect(job: DeferredJob, client: Client, timeout_s: float) -> JobState:
+    """Return the state of a batch."""
+    request = HttpRequest(method="GET", path=build_path(batching.PATH, job.job_id), headers=HEADERS)
+    return batching.decode_state(client.send(request, timeout_s).body)
 
-    @hookimpl
-    def pollux_release_deferred(self) -> bool:
-        """Do nothing: only answers are stored for a batch, and the core deletes the uploads."""
-        return True
+
+def collect(job: DeferredJob, client: Client, timeout_s: float) -> Iterator[DeferredRow]:
+    """Return an iterator over the rows of a batch, which are read as they arrive."""
+    tag = job.provider_state.get("tag", "")
+    return (batching.decode_row(row, tag) for row in _iter_results(client, job.job_id, timeout_s))
+
+
+def cancel(job: DeferredJob, client: Client, timeout_s: float) -> bool:
+    """Ask the service to cancel a batch."""
+    request = HttpRequest(path=build_path(batching.PATH, job.job_id, "/cancel"), headers=HEADERS)
+    # A gateway's own answer does not say that the service has heard of it.
+    batching.decode_state(client.send(request, timeout_s).body)
+    return True
 
 
 def _is_match(

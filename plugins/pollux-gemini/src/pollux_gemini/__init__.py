@@ -6,11 +6,9 @@ passed as ``Config(client=...)`` (Vertex AI, a proxy) carries the same requests.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import date
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from pollux_gemini import batching, caching, services
 from pollux_gemini.decoding import decode
 from pollux_gemini.encoding import (
     MANAGED_BY,
@@ -20,37 +18,33 @@ from pollux_gemini.encoding import (
     encode,
     find_problem,
 )
-from pollux_gemini.files import delete_file, find_files, inspect_file, iter_file_rows, store_file
 from pollux_gemini.hosting import DECLARED_FORMS
 from pollux_gemini.parts import PROVIDER, url_context
 from pollux_sync.plugin import (
     TEXT_FILE_RULE,
     TEXT_RULE,
     Address,
+    CacheLabels,
     ConfigOption,
-    HttpError,
+    DeferredLimits,
     HttpRequest,
-    HttpResponse,
     InlineLimits,
     Problem,
     ProviderInfo,
     SchemaDialect,
-    SizeLimitError,
-    Source,
     SourceRule,
     ToolNames,
     declare_hosted_tools,
     find_client_problem,
-    find_marked_jobs,
     hookimpl,
-    is_refusal,
-    iter_pages,
+    import_late,
     read_count,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from pollux_gemini import batching, caching, files, jobs, paging, services
     from pollux_sync.plugin import (
         Asset,
         Call,
@@ -62,15 +56,22 @@ if TYPE_CHECKING:
         Delta,
         EventStream,
         Fault,
+        HttpResponse,
         JobState,
         ModelInfo,
         Plan,
         RemoteCache,
         Reply,
+        Source,
     )
-
-    #: Builds the request for the page with this token.
-    PageRequest: TypeAlias = Callable[[str | None], HttpRequest]
+else:
+    # For the hooks that most scripts do not use: loading the plugin must stay fast.
+    batching = import_late("pollux_gemini.batching")
+    caching = import_late("pollux_gemini.caching")
+    files = import_late("pollux_gemini.files")
+    jobs = import_late("pollux_gemini.jobs")
+    paging = import_late("pollux_gemini.paging")
+    services = import_late("pollux_gemini.services")
 
 __all__ = ["INFO", "JSON_SCHEMA", "GeminiProvider", "url_context"]
 
@@ -115,6 +116,16 @@ _TOOL_NAMES = ToolNames(
     as_of=date(2026, 11, 26),
     docs="https://ai.google.dev/api/caching#FunctionDeclaration",
 )
+
+#: ``displayName`` of a CachedContent, by the published contract of August 2026, read on ``as_of``: "Immutable. [...]
+#: Maximum 128 Unicode characters."
+_CACHE_LABELS = CacheLabels(
+    max_chars=128, as_of=date(2026, 11, 26), docs="https://ai.google.dev/api/caching#CachedContent"
+)
+#: Google takes input files of 2 GB; a quarter keeps temporary files and repeated uploads bearable. Google publishes no
+#: limit on the number of requests; ours bounds memory, since the replies of one job are in memory together when they
+#: are read.
+_DEFERRED = DeferredLimits(max_requests=100_000, max_bytes=500_000_000)
 
 INFO = ProviderInfo(
     name=PROVIDER,
@@ -164,10 +175,10 @@ INFO = ProviderInfo(
     managed_by=MANAGED_BY,
     tool_names=_TOOL_NAMES,
     hosted_tools=declare_hosted_tools(DECLARED_FORMS),
-    cache_labels=caching.LABELS,
+    cache_labels=_CACHE_LABELS,
     schema_dialect=JSON_SCHEMA,
     has_json_mode=True,
-    deferred=batching.LIMITS,
+    deferred=_DEFERRED,
 )
 
 
@@ -255,15 +266,15 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_upload(self, source: Source, client: Client, timeout_s: float, name: str) -> Asset:
-        return store_file(client, source, timeout_s, name)
+        return files.store_file(client, source, timeout_s, name)
 
     @hookimpl
     def pollux_inspect_upload(self, asset: Asset, client: Client, timeout_s: float) -> Asset:
-        return inspect_file(client, asset, timeout_s)
+        return files.inspect_file(client, asset, timeout_s)
 
     @hookimpl
     def pollux_delete_upload(self, asset: Asset, client: Client, timeout_s: float) -> bool:
-        delete_file(client, asset.id, timeout_s)
+        files.delete_file(client, asset.id, timeout_s)
         return True
 
     @hookimpl
@@ -278,7 +289,7 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_list_caches(self, client: Client, timeout_s: float) -> list[RemoteCache]:
-        pages = _iter_pages(caching.build_list_request, client, timeout_s)
+        pages = paging.iter_all_pages(caching.build_list_request, client, timeout_s)
         return [cache for page in pages for cache in caching.decode_caches(page)]
 
     @hookimpl
@@ -292,94 +303,38 @@ class GeminiProvider:
 
     @hookimpl
     def pollux_submit_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob:
-        requests = batching.read_inline_requests(batch)
-        if requests is not None:
-            return batching.decode_job(client.send(batching.build_create_request(batch, requests), timeout_s), batch)
-        source = Source.from_file(batch.path, mime_type="application/jsonl")
-        asset = store_file(client, source, timeout_s, batch.mark)
-        try:
-            response = client.send(batching.build_create_request(batch, {"fileName": asset.id}), timeout_s)
-        except HttpError as error:
-            # Only a refusal proves that no batch was created. In any other case a batch may need the file.
-            if is_refusal(error.response.status):
-                with suppress(Exception):
-                    delete_file(client, asset.id, timeout_s)
-            raise
-        return batching.decode_job(response, batch, [asset.id])
+        return jobs.submit(batch, client, timeout_s)
 
     @hookimpl
     def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
-        pages = _iter_batch_pages(client, timeout_s)
-        found = find_marked_jobs(((page, batching.decode_entries(page)) for page in pages), batch)
-        remote = batching.choose_match(found)
-        if remote is None:
-            return None
-        # The interrupted submission did not record its input file either, which has the same name.
-        uploads = find_files(client, batch.mark, timeout_s)
-        return batching.build_job(remote, batch, [asset.id for name, asset in uploads if name == batch.mark])
+        return jobs.find(batch, client, timeout_s)
 
     @hookimpl
     def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
-        return [asset for _, asset in find_files(client, mark, timeout_s)]
+        return [asset for _, asset in files.find_files(client, mark, timeout_s)]
 
     @hookimpl
     def pollux_inspect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> JobState:
-        response = client.send(batching.build_get_request(job.job_id), timeout_s)
-        return batching.build_state(batching.decode_batch(response))
+        return jobs.inspect(job, client, timeout_s)
 
     @hookimpl
     def pollux_collect_deferred(self, job: DeferredJob, client: Any, timeout_s: float) -> Iterator[DeferredRow]:
-        remote = batching.decode_batch(client.send(batching.build_get_request(job.job_id), timeout_s))
-        if remote.answers_file is None:
-            yield from batching.decode_inline_rows(remote.answers, job)
-            return
-        # Read line by line: the file of answers is never in memory as a whole.
-        yield from batching.iter_rows(iter_file_rows(client, remote.answers_file, timeout_s))
+        return jobs.collect(job, client, timeout_s)
 
     @hookimpl
     def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
-        client.send(batching.build_cancel_request(job.job_id), timeout_s)
-        return True
+        return jobs.cancel(job, client, timeout_s)
 
     @hookimpl
     def pollux_release_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
-        for name in job.provider_state.get("files", ()):
-            delete_file(client, name, timeout_s)
-        return True
+        return jobs.release(job, client, timeout_s)
 
     @hookimpl
     def pollux_list_models(self, client: Client, timeout_s: float) -> list[ModelInfo]:
-        pages = _iter_pages(services.build_models_request, client, timeout_s)
+        pages = paging.iter_all_pages(services.build_models_request, client, timeout_s)
         return [model for page in pages for model in services.decode_models(page)]
 
     @hookimpl
     def pollux_check_ready(self, config: ConfigValues, client: Client, timeout_s: float) -> bool:
         client.send(services.build_model_request(config.model), timeout_s)
         return True
-
-
-def _iter_pages(build_request: PageRequest, client: Client, timeout_s: float) -> Iterator[HttpResponse]:
-    """Yield the pages of a list, each requested when the one before has been read."""
-
-    def fetch_page(token: str | None) -> HttpResponse:
-        return client.send(build_request(token), timeout_s)
-
-    return iter_pages(fetch_page, batching.read_page_token)
-
-
-def _iter_batch_pages(client: Client, timeout_s: float) -> Iterator[HttpResponse]:
-    """Yield the pages of the list of batches. Where a page is too large to be read, the next ones hold one batch."""
-    page_size = batching.PAGE_SIZE
-
-    def fetch_page(token: str | None) -> HttpResponse:
-        nonlocal page_size
-        try:
-            return client.send(batching.build_list_request(token, page_size), timeout_s)
-        except SizeLimitError:
-            if page_size == 1:
-                raise
-            # Every batch in a page may hold its inline answers. Those of one are never larger than what can be read.
-            page_size = 1
-            return fetch_page(token)
-
-    return iter_pages(fetch_page, batching.read_page_token)

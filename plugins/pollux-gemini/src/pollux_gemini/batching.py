@@ -18,7 +18,6 @@ from pollux_gemini.paths import build_list_path, build_resource_path, read_entri
 from pollux_sync.plugin import (
     Asset,
     DeferredJob,
-    DeferredLimits,
     DeferredRow,
     HttpRequest,
     HttpResponse,
@@ -39,10 +38,6 @@ if TYPE_CHECKING:
     from pollux_gemini.parts import Json
     from pollux_sync.plugin import DeferredBatch, DeferredStatus
 
-#: Google takes input files of 2 GB; a quarter keeps temporary files and repeated uploads bearable. Google publishes no
-#: limit on the number of requests; ours bounds memory, since the replies of one job are in memory together when they
-#: are read.
-LIMITS = DeferredLimits(max_requests=100_000, max_bytes=500_000_000)
 #: The size limit of a create request with inline requests, by Google's documentation.
 MAX_INLINE_BYTES = 20_000_000
 #: Inline answers come back in one body, and the core's client reads at most 64 MiB of a body: 2 MiB for each answer.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,7 +12,6 @@ from pollux_gemini.encoding import encode, qualify_model
 from pollux_gemini.parts import is_url_context
 from pollux_gemini.paths import build_list_path, build_resource_path, read_objects
 from pollux_sync.plugin import (
-    CacheLabels,
     ConfigurationError,
     HttpError,
     HttpRequest,
@@ -31,9 +30,6 @@ PATH = "/cachedContents"
 _PAGE_SIZE = 1000
 #: The fields of a generateContent request that a cache keeps; both kinds of request name them alike.
 _CACHED_FIELDS = ("contents", "systemInstruction", "tools")
-#: ``displayName`` of a CachedContent, by the published contract of August 2026, read on ``as_of``: "Immutable. [...]
-#: Maximum 128 Unicode characters."
-LABELS = CacheLabels(max_chars=128, as_of=date(2026, 11, 26), docs="https://ai.google.dev/api/caching#CachedContent")
 #: Gemini answers 403 or 404 to a cache that is gone, and to one of another account; Vertex AI says "Not found: cached
 #: content metadata for ..." or "Cache content ... is expired" (as users report, read 2026-11-26). Only the message
 #: distinguishes it from a bad key, which is also a 403.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pollux_openai.batching import LIMITS, encode_deferred
 from pollux_openai.decoding import decode
 from pollux_openai.encoding import (
     MANAGED_BY,
@@ -20,14 +19,12 @@ from pollux_openai.encoding import (
     encode,
     find_background_problem,
 )
-from pollux_openai.files import FileHooks
 from pollux_openai.hosting import FORMS
-from pollux_openai.jobs import JobHooks
-from pollux_openai.services import MODELS_REQUEST, build_model_request, decode_models, is_azure
 from pollux_sync.plugin import (
     STRICT_SCHEMAS,
     TEXT_FILE_RULE,
     TEXT_RULE,
+    DeferredLimits,
     HttpRequest,
     HttpResponse,
     InlineLimits,
@@ -43,21 +40,35 @@ from pollux_sync.plugin import (
     find_json_word_problem,
     find_strict_problem,
     hookimpl,
+    import_late,
     read_count,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pollux_openai import batching, files, jobs, services
     from pollux_sync.plugin import (
+        Asset,
         Call,
         Client,
         ConfigValues,
+        DeferredBatch,
+        DeferredJob,
+        DeferredRow,
         Delta,
         EventStream,
+        JobState,
         ModelInfo,
         Reply,
+        Source,
     )
+else:
+    # For the hooks that most scripts do not use: loading the plugin must stay fast.
+    batching = import_late("pollux_openai.batching")
+    files = import_late("pollux_openai.files")
+    jobs = import_late("pollux_openai.jobs")
+    services = import_late("pollux_openai.services")
 
 #: The schemas that strict mode accepts, as documented on the page ``docs`` on the day ``as_of``.
 STRICT = attrs.evolve(
@@ -150,11 +161,12 @@ INFO = ProviderInfo(
     prefix_caching=_PREFIX_CACHING,
     schema_dialect=STRICT,
     has_json_mode=True,
-    deferred=LIMITS,
+    # The documented limits of one input file: 50,000 requests and 200 MB.
+    deferred=DeferredLimits(max_requests=50_000, max_bytes=200_000_000),
 )
 
 
-class OpenAIProvider(FileHooks, JobHooks):
+class OpenAIProvider:
     """The hooks of the provider ``openai``: the Responses, Files, Batches and Models APIs."""
 
     @hookimpl
@@ -167,7 +179,6 @@ class OpenAIProvider(FileHooks, JobHooks):
 
     @hookimpl
     def pollux_open(self, config: ConfigValues) -> Client:
-        # Imported late, as is the stream decoder below: loading the plugin must stay fast.
         from pollux_openai.client import open_carrier
 
         return open_carrier(config, INFO)
@@ -200,15 +211,52 @@ class OpenAIProvider(FileHooks, JobHooks):
 
     @hookimpl
     def pollux_encode_deferred(self, custom_id: str, request: HttpRequest, mark: str) -> dict[str, Any]:
-        return encode_deferred(custom_id, request)
+        return batching.encode_deferred(custom_id, request)
+
+    @hookimpl
+    def pollux_submit_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob:
+        return jobs.submit(batch, client, timeout_s)
+
+    @hookimpl
+    def pollux_find_deferred(self, batch: DeferredBatch, client: Client, timeout_s: float) -> DeferredJob | None:
+        return jobs.find(batch, client, timeout_s)
+
+    @hookimpl
+    def pollux_inspect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> JobState:
+        return jobs.inspect(job, client, timeout_s)
+
+    @hookimpl
+    def pollux_collect_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> Iterator[DeferredRow]:
+        return jobs.collect(job, client, timeout_s)
+
+    @hookimpl
+    def pollux_cancel_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
+        return jobs.cancel(job, client, timeout_s)
+
+    @hookimpl
+    def pollux_release_deferred(self, job: DeferredJob, client: Client, timeout_s: float) -> bool:
+        return jobs.release(job, client, timeout_s)
+
+    @hookimpl
+    def pollux_upload(self, source: Source, client: Client, timeout_s: float, name: str, lifetime_s: float) -> Asset:
+        return files.store_source(source, client, timeout_s, name, lifetime_s)
+
+    @hookimpl
+    def pollux_delete_upload(self, asset: Asset, client: Client, timeout_s: float) -> bool:
+        return files.delete_upload(asset, client, timeout_s)
+
+    @hookimpl
+    def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
+        return files.find_uploads(mark, client, timeout_s)
 
     @hookimpl
     def pollux_list_models(self, client: Client, timeout_s: float) -> list[ModelInfo]:
-        return decode_models(client.send(MODELS_REQUEST, timeout_s))
+        return services.decode_models(client.send(services.MODELS_REQUEST, timeout_s))
 
     @hookimpl
     def pollux_check_ready(self, config: ConfigValues, client: Client, timeout_s: float) -> bool:
         # Azure has no list of deployments: reaching its list of models shows that address and key are right.
-        request = MODELS_REQUEST if is_azure(config.client) else build_model_request(config.model)
+        has_list = not services.is_azure(config.client)
+        request = services.build_model_request(config.model) if has_list else services.MODELS_REQUEST
         client.send(request, timeout_s)
         return True

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from pollux_sync.plugin import (
     DeferredBatch,
     DeferredJob,
-    DeferredLimits,
     DeferredRow,
     DeferredStatus,
     HttpRequest,
@@ -27,8 +26,6 @@ from pollux_sync.plugin import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: The documented limits of one input file: 50,000 requests and 200 MB.
-LIMITS = DeferredLimits(max_requests=50_000, max_bytes=200_000_000)
 #: Lifetime of an input file. A job may take a day and reads its file within it; three days leave room, and a file
 #: that nobody deletes still expires.
 LIFETIME_S = 3 * 86_400

@@ -16,7 +16,6 @@ from pollux_sync.plugin import (
     ReplyError,
     as_text,
     error_message,
-    hookimpl,
     iter_pages,
     read_count,
     read_list,
@@ -77,25 +76,21 @@ def delete_file(client: Client, file_id: str, timeout_s: float) -> None:
             raise
 
 
-class FileHooks:
-    """The hooks of stored files."""
+def store_source(source: Source, client: Client, timeout_s: float, name: str, lifetime_s: float) -> Asset:
+    """Store a source's content, streamed."""
+    facts = {"name": name, "mime_type": source.mime_type, "purpose": "user_data"}
+    return store_file(client, source, timeout_s, **facts, lifetime_s=lifetime_s)
 
-    @hookimpl
-    def pollux_upload(self, source: Source, client: Client, timeout_s: float, name: str, lifetime_s: float) -> Asset:
-        """Store a source's content, streamed."""
-        facts = {"name": name, "mime_type": source.mime_type, "purpose": "user_data"}
-        return store_file(client, source, timeout_s, **facts, lifetime_s=lifetime_s)
 
-    @hookimpl
-    def pollux_delete_upload(self, asset: Asset, client: Client, timeout_s: float) -> bool:
-        """Delete a stored file."""
-        delete_file(client, asset.id, timeout_s)
-        return True
+def delete_upload(asset: Asset, client: Client, timeout_s: float) -> bool:
+    """Delete a stored file."""
+    delete_file(client, asset.id, timeout_s)
+    return True
 
-    @hookimpl
-    def pollux_find_uploads(self, mark: str, client: Client, timeout_s: float) -> list[Asset]:
-        """Return the stored files whose names begin with the mark."""
-        return [Asset(id=file_id, mime_type=OCTET_STREAM) for file_id, _ in find_files(client, mark, timeout_s)]
+
+def find_uploads(mark: str, client: Client, timeout_s: float) -> list[Asset]:
+    """Return the stored files whose names begin with the mark."""
+    return [Asset(id=file_id, mime_type=OCTET_STREAM) for file_id, _ in find_files(client, mark, timeout_s)]
 
 
 def find_files(client: Client, beginning: str, timeout_s: float) -> list[tuple[str, str]]:
