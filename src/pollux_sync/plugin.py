@@ -6,7 +6,7 @@ other module of ``pollux_sync`` may change in any release: an import contract ho
 should hold yours.
 
 The names are loaded when they are first used, so that importing a plugin stays cheap: `HttpClient`, for one, brings
-urllib3 along.
+http.client and ssl along.
 """
 
 from __future__ import annotations

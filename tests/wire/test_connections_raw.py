@@ -4,9 +4,9 @@ import socket
 import threading
 
 import pytest
-from urllib3.exceptions import ProtocolError
 
 from pollux_sync.data.provider import HttpRequest
+from pollux_sync.wire.answers import BrokenExchangeError
 from pollux_sync.wire.faults import classify_error
 from pollux_sync.wire.http import HttpClient
 
@@ -104,7 +104,7 @@ def test_reads_a_chunked_body_and_keeps_the_connection(serve_answer):
 @pytest.mark.parametrize("coding", [b"", b"Content-Encoding: gzip\r\n"], ids=["plain", "gzip"])
 def test_refuses_a_chunk_of_an_impossible_size(serve_answer, status, coding, size):
     head = b"HTTP/1.1 " + status + b" X\r\nTransfer-Encoding: chunked\r\n" + coding + b"\r\n"
-    with pytest.raises(ProtocolError) as caught:
+    with pytest.raises(BrokenExchangeError) as caught:
         send(serve_answer(head + size + b"\r\n{}"))
     assert classify_error(caught.value).kind == "connection"
 
@@ -117,5 +117,5 @@ def test_refuses_an_event_in_a_chunk_of_negative_size(serve_answer):
 
 def test_refuses_a_line_in_a_chunk_of_negative_size(serve_answer):
     answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n{}\n"
-    with pytest.raises(ProtocolError):
+    with pytest.raises(BrokenExchangeError):
         list(serve_answer(answer).read_lines(HttpRequest(path="/", body={}), 10))

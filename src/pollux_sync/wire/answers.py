@@ -1,6 +1,7 @@
 """Answers: a head, and a body that is read within a deadline while it arrives.
 
-http.client splits the body into what the server sent; urllib3 inflates what was compressed.
+http.client splits the body into what the server sent; zlib inflates what was compressed as every client asks for it,
+urllib3 the rest.
 """
 
 from __future__ import annotations
@@ -15,15 +16,13 @@ from ssl import CertificateError, SSLError
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
-from urllib3 import exceptions
-
 from pollux_sync.wire.heads import Head, parse_head, read_fields
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
-    from urllib3.response import HTTPResponse
+    from pollux_sync.wire.inflating import Readable
 
 #: No body is longer than a number of so many digits can say.
 _MAX_DIGITS = 19
@@ -52,14 +51,16 @@ def limit_wait(sock: socket.socket, deadline: float, late: str, *, longest_s: fl
         sock.settimeout(left_s)
 
 
+class BrokenExchangeError(ConnectionError):
+    """What came over the connection breaks off, or is no HTTP."""
+
+
 def convert_error(error: BaseException) -> Exception | None:
     """Return what to raise in place of an error of an exchange, or None for one that says what it is."""
-    if isinstance(error, (SSLError, CertificateError)):
-        return exceptions.SSLError(error)
-    if isinstance(error, (TimeoutError, ConnectionError)):
+    if isinstance(error, (SSLError, CertificateError, TimeoutError, ConnectionError)):
         return None
     if isinstance(error, (OSError, http.client.HTTPException)):
-        return exceptions.ProtocolError("the connection failed", error)
+        return BrokenExchangeError(f"the connection failed: {error}")
     return None
 
 
@@ -168,7 +169,7 @@ class Answer(http.client.HTTPResponse):
     def iter_chunks(self) -> Iterator[bytes]:
         """Yield the body in chunks, inflated if it is compressed; keep the connection at its end.
 
-        Raises TimeoutError, ConnectionError, or urllib3's ProtocolError, SSLError and DecodeError.
+        Raises TimeoutError, ConnectionError, SSLError, or zlib's error and urllib3's DecodeError.
         """
         is_plain = "content-encoding" not in self.fields
         read: Callable[[int], bytes] = self.read if is_plain else self.open_inflated().read
@@ -186,8 +187,15 @@ class Answer(http.client.HTTPResponse):
             raise
         self.keep()
 
-    def open_inflated(self) -> HTTPResponse:
-        """Return urllib3's response over the body, which inflates it while it is read."""
+    def open_inflated(self) -> Readable:
+        """Return the body as a file that is inflated while it is read."""
+        # Imported here, as each that follows: many answers are not compressed.
+        from pollux_sync.wire.inflating import inflate
+
+        inflated = inflate(self, self.fields["content-encoding"])
+        if inflated is not None:
+            return inflated
+        # Encodings that we do not ask for, such as br.
         from urllib3.response import HTTPResponse
 
         return HTTPResponse(

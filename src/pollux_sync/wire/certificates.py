@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from ssl import PROTOCOL_TLS_CLIENT, SSLContext, SSLError
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext, SSLError, TLSVersion, create_default_context
 
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES
 from pollux_sync.errors import ConfigurationError
@@ -29,3 +29,21 @@ def check_bundle(bundle: str, setting: str) -> None:
         raise ConfigurationError(
             f"{setting} names the certificates {bundle!r}, which cannot be read: {error}", hint=hint
         ) from error
+
+
+def build_tls(bundle: str | None) -> SSLContext:
+    """Return the context for connections with TLS, which trusts ``bundle``, a file or folder; None is certifi's.
+
+    Raises SSLError if it cannot be read.
+    """
+    # Imported here: it looks for its file.
+    from certifi import where
+
+    trusted = bundle or where()
+    is_folder = Path(trusted).is_dir()
+    context = create_default_context(cafile=None if is_folder else trusted, capath=trusted if is_folder else None)
+    context.minimum_version = TLSVersion.TLSv1_2
+    # Certificates have named their hosts elsewhere for decades (RFC 2818), and so does urllib3 read them.
+    context.hostname_checks_common_name = False
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -7,37 +7,38 @@ meantime raises `StaleConnectionError`; one that breaks during a request raises 
 
 from __future__ import annotations
 
-import http.client
+import select
 import time
 from contextlib import suppress
-from functools import partial
-from pathlib import Path
-from socket import AF_INET, AF_INET6, SHUT_RDWR, SOCK_STREAM, gaierror, getaddrinfo, socket
+from functools import cached_property, partial
+from socket import (
+    AF_INET,
+    AF_INET6,
+    AF_UNSPEC,
+    IPPROTO_TCP,
+    SHUT_RDWR,
+    SOCK_STREAM,
+    TCP_NODELAY,
+    gaierror,
+    getaddrinfo,
+    socket,
+)
 from ssl import SSLSocket
 from threading import Lock, Thread
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    LocationParseError,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-)
-from urllib3.util import connection as tcp
-from urllib3.util import parse_url
-
-from pollux_sync.errors import ConfigurationError
 from pollux_sync.wire.answers import Answer, convert_error, limit_wait
 from pollux_sync.wire.outbox import SLICE_BYTES, Outbox, limit_size, skip_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from socket import AddressFamily
+    from ssl import SSLContext
     from typing import TypeAlias
+
+    from pollux_sync.wire.addresses import ServerAddress
 
     #: Host and port of an IP address; of one of version 6, flow and scope too.
     Address: TypeAlias = tuple[Any, ...]
@@ -54,12 +55,26 @@ class StaleConnectionError(ConnectionError):
     """A reused connection was closed by the server before any byte of this answer came."""
 
 
-class TunnelError(ProxyError):
+class NoConnectionError(ConnectionError):
+    """No address of the host could be connected to: nothing was sent."""
+
+
+class NoConnectionInTimeError(TimeoutError):
+    """No address of the host could be connected to within the time limit: nothing was sent."""
+
+
+class TunnelError(ConnectionError):
     """A proxy did not connect to the server."""
 
 
+class UnusableHostError(ValueError):
+    """The name of a host cannot be one."""
+
+
 class DeadlineMixin:
-    """Mixin of urllib3's connections: one deadline for connecting, sending and reading the answer.
+    """Mixin of connections: one deadline for connecting, sending and reading the answer.
+
+    Its base connects with the socket of `_new_conn`: our `_Connection`, or one of urllib3's through a proxy.
 
     ``answer_count`` counts the answers since it connected. ``is_client_closed`` is set by another thread, when the
     client is closed.
@@ -72,7 +87,6 @@ class DeadlineMixin:
     source_address: Any
     socket_options: Any
     _dns_host: Any
-    response_class: Any
     answer_count = 0
     deadline = 0.0
     is_new = False
@@ -81,8 +95,6 @@ class DeadlineMixin:
     def connect(self) -> None:
         """Connect, TLS included, and start the clock of the request that follows."""
         self.deadline = time.monotonic() + self.timeout
-        # A proxy's answer to CONNECT is read in there, and may drip as any other.
-        self.response_class = partial(Answer, deadline=self.deadline)
         super().connect()  # type: ignore[misc]
         # Closing the client found no socket to shut down while this thread was connecting.
         if self.is_client_closed:
@@ -106,20 +118,20 @@ class DeadlineMixin:
                 failure = error
             else:
                 # For the handshake of TLS.
-                self._limit_socket(sock)
+                self.limit_socket(sock)
                 return sock
         if isinstance(failure, TimeoutError):
-            raise ConnectTimeoutError(self, f"no connection to {self.host}: {failure}") from failure
-        raise NewConnectionError(self, f"no connection: {failure}") from failure  # type: ignore[arg-type]
+            raise NoConnectionInTimeError(f"no connection to {self.host}: {failure}") from failure
+        raise NoConnectionError(f"no connection to {self.host}: {failure}") from failure
 
     def _resolve_peer(self) -> list[Address]:
         try:
             host, port = self.find_peer()
-            found = getaddrinfo(_encode_host(host), port, tcp.allowed_gai_family(), SOCK_STREAM)
+            found = getaddrinfo(_encode_host(host), port, AF_UNSPEC, SOCK_STREAM)
         except gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
+            raise NoConnectionError(f"the name {host!r} cannot be resolved: {error}") from error
         except UnicodeError as error:
-            raise LocationParseError(f"{self.host!r}, a label of the name is empty or too long") from error
+            raise UnusableHostError(f"{host!r}: a label of the name is empty or too long") from error
         return [address for *_, address in found]
 
     def find_peer(self) -> tuple[str, int]:
@@ -142,19 +154,12 @@ class DeadlineMixin:
             raise
         return sock
 
-    def _tunnel(self) -> None:
-        try:
-            super()._tunnel()  # type: ignore[misc]
-        except (OSError, http.client.HTTPException) as error:
-            raise TunnelError("the proxy did not connect to the server", error) from error
-        # The proxy may have taken long to answer, and the handshake of TLS follows.
-        self._limit_socket(self.sock)
-
     @property
     def _left_s(self) -> float:
         return self.deadline - time.monotonic()
 
-    def _limit_socket(self, sock: socket) -> None:
+    def limit_socket(self, sock: socket) -> None:
+        """Let each wait for the socket, while it is connecting, end at the deadline."""
         sock.settimeout(min(max(self._left_s, _MIN_TIMEOUT_S), _MAX_CONNECT_S))
 
     def send_request(self, outbox: Outbox, body: Iterable[bytes]) -> None:
@@ -218,19 +223,50 @@ def _encode_host(host: str) -> bytes:
     return host.encode("ascii" if is_usual else "idna")
 
 
-class _DeadlineHTTPConnection(DeadlineMixin, HTTPConnection):
-    pass
+class _Connection:
+    """A connection to a server, with TLS if the pool has a context for it."""
+
+    socket_options = ((IPPROTO_TCP, TCP_NODELAY, 1),)
+    source_address = None
+
+    def __init__(self, address: ServerAddress, tls: SSLContext | None) -> None:
+        self.host = address.host
+        self._dns_host = address.host.strip("[]")
+        self.port = address.actual_port
+        self.timeout = 0.0
+        self.sock: Any = None
+        self._tls = tls
+
+    def connect(self) -> None:
+        """Open the socket."""
+        self.sock = self._new_conn()  # type: ignore[attr-defined]
+        if self._tls is not None:
+            # Without the zone of an IPv6 address and the dot of a complete name, which are in no certificate.
+            name = self._dns_host.partition("%")[0].rstrip(".")
+            self.sock = self._tls.wrap_socket(self.sock, server_hostname=name)
+
+    def close(self) -> None:
+        """Close the socket, if there is one."""
+        sock, self.sock = self.sock, None
+        if sock is not None:
+            sock.close()
 
 
-class _DeadlineHTTPSConnection(DeadlineMixin, HTTPSConnection):
+class _DirectConnection(DeadlineMixin, _Connection):
     pass
 
 
 class ClosingPoolMixin:
-    """Mixin of urllib3's pools: closing also ends the exchanges in flight, so that no thread waits for them."""
+    """Mixin of pools: closing also ends the exchanges in flight, so that no thread waits for them.
+
+    Its base makes, keeps and hands out connections: our `_Pool`, or one of urllib3's for a proxy.
+    """
+
+    #: Headers that go with every request over these connections.
+    request_headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # urllib3 keeps idle connections only; weak, so that a dropped connection can be collected.
+        # Pools keep idle connections only; weak, so that a dropped connection can be collected.
         self._connections: WeakSet[Any] = WeakSet()
         self._is_closed = False
         self._lock = Lock()
@@ -244,13 +280,6 @@ class ClosingPoolMixin:
             # A thread that found the pool open may get here after it was closed.
             connection.is_client_closed = self._is_closed
         return connection
-
-    @property
-    def request_headers(self) -> Mapping[str, str]:
-        """Headers that a proxy wants with every request. A tunnel sends them to the proxy itself."""
-        pool: Any = self
-        headers: Mapping[str, str] = {} if _needs_tunnel(pool) else pool.proxy_headers
-        return headers
 
     def connect_early(self, timeout_s: float) -> None:
         """Open a connection in the background, unless one is open or being opened."""
@@ -289,7 +318,8 @@ class ClosingPoolMixin:
     def exchange(self, method: str, outbox: Outbox, body: Iterable[bytes], timeout_s: float) -> Answer:
         """Send a request, whose head is in the outbox, and return its answer with the head read.
 
-        Raises StaleConnectionError, another ConnectionError, TimeoutError, or exceptions of urllib3.
+        Raises StaleConnectionError, another ConnectionError, TimeoutError, SSLError, or, through a proxy, exceptions of
+        urllib3.
         """
         timeout_s = self._wait_for_early(timeout_s)
         connection = self._get_conn()  # type: ignore[attr-defined]
@@ -312,11 +342,7 @@ class ClosingPoolMixin:
         return answer
 
     def _connect(self, connection: Any) -> None:
-        pool: Any = self
-        if _needs_tunnel(pool):
-            pool._prepare_proxy(connection)  # noqa: SLF001 - as urllib3 does before a request
-        else:
-            connection.connect()
+        connection.connect()
 
     def _release(self, connection: Any, *, is_reusable: bool) -> None:
         if not is_reusable:
@@ -336,41 +362,70 @@ class ClosingPoolMixin:
                 connection.sock.shutdown(SHUT_RDWR)
 
 
-def _needs_tunnel(pool: Any) -> bool:
-    """Return whether the pool's connections are tunnels through a proxy, as TLS needs them."""
-    return pool.proxy is not None and pool.scheme == "https"
+class _Pool:
+    """Connections to one server, of which ``size`` are kept for the next requests, the newest first."""
+
+    def __init__(self, address: ServerAddress, bundle: str | None, size: int) -> None:
+        self._address = address
+        self._bundle = bundle
+        self._size = size
+        # Read and changed by single steps of the interpreter, so that no thread needs a lock.
+        self._idle: list[_DirectConnection] = []
+        # A client that nobody has closed leaves no socket behind.
+        finalize(self, _close_all, self._idle)
+
+    @cached_property
+    def _tls(self) -> SSLContext | None:
+        """The context of all connections: to read the certificates takes as long as a handshake."""
+        if self._address.scheme != "https":
+            return None
+        # Imported here: only an address with TLS needs it.
+        from pollux_sync.wire.certificates import build_tls
+
+        return build_tls(self._bundle)
+
+    def _new_conn(self) -> _DirectConnection:
+        return _DirectConnection(self._address, self._tls)
+
+    def _get_conn(self) -> _DirectConnection:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return self._new_conn()
+        if connection.sock is not None and is_readable(connection.sock):
+            # Nobody has asked: the server has closed it, or says what no request waits for.
+            connection.close()
+        return connection
+
+    def _put_conn(self, connection: _DirectConnection) -> None:
+        self._idle.append(connection)
+        if len(self._idle) > self._size or self._is_closed:  # type: ignore[attr-defined]
+            with suppress(IndexError):
+                self._idle.pop(0).close()
+
+    def close(self) -> None:
+        """Close the connections that no request uses."""
+        _close_all(self._idle)
 
 
-class _DeadlineHTTPPool(ClosingPoolMixin, HTTPConnectionPool):
-    ConnectionCls = _DeadlineHTTPConnection
+def _close_all(idle: list[_DirectConnection]) -> None:
+    with suppress(IndexError):
+        while True:
+            idle.pop().close()
 
 
-class _DeadlineHTTPSPool(ClosingPoolMixin, HTTPSConnectionPool):
-    ConnectionCls = _DeadlineHTTPSConnection
+class DirectPool(ClosingPoolMixin, _Pool):
+    """The connections to the server of an address, without a proxy.
 
-
-#: The pools by scheme, for ``pool_classes_by_scheme`` of a urllib3 pool manager.
-POOL_CLASSES: dict[str, Callable[..., Any]] = {"http": _DeadlineHTTPPool, "https": _DeadlineHTTPSPool}
-
-
-def open_direct_pool(base_url: str, bundle: str | None, size: int) -> tuple[ClosingPoolMixin, str]:
-    """Return a pool of ``size`` kept connections to the server of ``base_url``, and the prefix of every request path.
-
-    ``bundle`` is a file or folder of trusted certificates, None for those of certifi. Raises ConfigurationError for an
-    address that cannot be used.
+    ``bundle`` is a file or folder of trusted certificates, None for those of certifi.
     """
-    try:
-        url = parse_url(base_url)
-        pool_class = POOL_CLASSES[url.scheme or ""]
-    except (LocationParseError, KeyError) as error:
-        raise ConfigurationError(f"base_url cannot be used: {error}", hint="check its host") from error
-    if not url.host or url.host.startswith(("*", ".")):
-        raise ConfigurationError(f"base_url cannot be used: no server is called {url.host!r}", hint="check its host")
-    options: dict[str, Any] = {}
-    if url.scheme == "https":
-        # Imported here: it looks for its file.
-        from certifi import where
 
-        trusted = bundle or where()
-        options = {"cert_reqs": "CERT_REQUIRED", "ca_cert_dir" if Path(trusted).is_dir() else "ca_certs": trusted}
-    return pool_class(url.host, url.port, maxsize=size, **options), url.request_uri.rstrip("/")
+
+def is_readable(sock: socket) -> bool:
+    """Return whether something has come from the other side, be it the end of the connection."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0))
+    # On Windows, where it takes any number of sockets.
+    return bool(select.select([sock], [], [], 0)[0])

@@ -242,12 +242,10 @@ def _name_proxy(fault: Fault, chain: list[BaseException]) -> Fault:
 
 def is_proxy_fault(error: Exception) -> bool:
     """Return whether a request through a proxy failed before the proxy had connected to the server."""
-    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
-
-    from pollux_sync.wire.connections import TunnelError
+    from pollux_sync.wire.connections import NoConnectionError, NoConnectionInTimeError, TunnelError
 
     # Not urllib3's ProxyError: to it, an answer that breaks off is the proxy's fault too.
-    kinds = (ConnectTimeoutError, NewConnectionError, TunnelError)
+    kinds = (NoConnectionInTimeError, NoConnectionError, TunnelError)
     return any(isinstance(e, kinds) for e in _iter_chain(error, follows_context=False))
 
 
@@ -255,8 +253,13 @@ def is_proxy_fault(error: Exception) -> bool:
 @cache
 def _list_transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fault], ...]:
     """Return the faults of exceptions of requests, urllib3 and Python. The first row that matches wins."""
+    from ssl import CertificateError, SSLError
+    from zlib import error as zlib_error
+
     from requests import exceptions as r
     from urllib3 import exceptions as u
+
+    from pollux_sync.wire import connections as own
 
     unreachable = (
         "check that the server runs, base_url, and the proxy (Config(proxy), HTTPS_PROXY, HTTP_PROXY, NO_PROXY)"
@@ -265,11 +268,14 @@ def _list_transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fau
     tls = f"check the certificate, and the bundle of Config(ca_bundle) or {', '.join(CA_BUNDLE_VARIABLES)}"
     broken = Fault(kind="connection", message="the connection failed", retryable=True, hint=unreachable)
     return (
-        ((r.SSLError, u.SSLError), Fault(kind="connection", message="TLS failed", hint=tls)),
-        # Before the time-outs: urllib3 derives it from ConnectTimeoutError although no time has run out.
-        ((u.NewConnectionError,), broken),
         (
-            (r.ConnectTimeout, u.ConnectTimeoutError),
+            (SSLError, CertificateError, r.SSLError, u.SSLError),
+            Fault(kind="connection", message="TLS failed", hint=tls),
+        ),
+        # Before the time-outs: urllib3 derives it from ConnectTimeoutError although no time has run out.
+        ((own.NoConnectionError, u.NewConnectionError), broken),
+        (
+            (own.NoConnectionInTimeError, r.ConnectTimeout, u.ConnectTimeoutError),
             Fault(kind="timeout", message="no connection within the time limit", retryable=True, hint=unreachable),
         ),
         (
@@ -277,11 +283,11 @@ def _list_transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fau
             Fault(kind="timeout", message="no full answer within the time limit", retryable=True, hint=late),
         ),
         (
-            (r.ContentDecodingError, u.DecodeError),
+            (zlib_error, r.ContentDecodingError, u.DecodeError),
             Fault(kind="malformed", message="the answer cannot be decompressed", retryable=True),
         ),
         (
-            (r.InvalidURL, u.LocationValueError),
+            (own.UnusableHostError, r.InvalidURL, u.LocationValueError),
             Fault(kind="invalid_request", message="the address cannot be used", hint="check base_url"),
         ),
         ((ConnectionError, r.ConnectionError, u.HTTPError), broken),

@@ -1,25 +1,22 @@
 """HTTP exchanges without redirects, netrc, cookies or hidden retries, each with one deadline.
 
-Connections are urllib3's; what is sent over them and read from them is our own, at a fifth of the CPU of
-``Session.post`` of requests. The adapter of requests is loaded, and asked for its connections, only where there is a
-proxy.
+What is sent over a connection and read from it is our own, at a fifth of the CPU of ``Session.post`` of requests. The
+adapter of requests is loaded, and asked for its connections, only where there is a proxy.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
-
-from urllib3.util import parse_url
 
 from pollux_sync._version import VERSION
 from pollux_sync.data.config import SecretText, SecretUrl, read_password, redact_secret
 from pollux_sync.data.headers import merge_headers
 from pollux_sync.data.provider import HttpResponse
 from pollux_sync.errors import SourceError
+from pollux_sync.wire.addresses import read_address
 from pollux_sync.wire.bodies import (
     MAX_KEPT_BYTES,
     build_not_json,
@@ -29,7 +26,7 @@ from pollux_sync.wire.bodies import (
     read_beginning,
     read_body,
 )
-from pollux_sync.wire.connections import open_direct_pool
+from pollux_sync.wire.connections import DirectPool
 from pollux_sync.wire.faults import HttpError, ReplyError, is_stale
 from pollux_sync.wire.heads import encode_fields, encode_first_line
 from pollux_sync.wire.lines import split_lines
@@ -44,6 +41,7 @@ if TYPE_CHECKING:
     from pollux_sync.data.config import ConfigValues
     from pollux_sync.data.provider import HttpRequest, ProviderInfo
     from pollux_sync.data.streaming import EventStream
+    from pollux_sync.wire.addresses import ServerAddress
     from pollux_sync.wire.answers import Answer
     from pollux_sync.wire.connections import ClosingPoolMixin
     from pollux_sync.wire.routes import Route
@@ -101,9 +99,10 @@ class HttpClient:
         # That of a proxy of the environment is in no configuration.
         password = read_password(self._route.proxy)
         self._secrets = _Secrets((*secrets, *([password] if password else ())))
-        self._connections, self._pool, self._target = _open_connections(self.base_url, self._route, pool_size)
+        address = read_address(self.base_url)
+        self._connections, self._pool, self._target = _open_connections(address, self.base_url, self._route, pool_size)
         usual = {
-            "Host": _read_host(self.base_url),
+            "Host": address.header,
             "User-Agent": f"pollux-sync/{VERSION}",
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
@@ -236,14 +235,16 @@ class HttpClient:
         raise HttpError(response)
 
 
-def _open_connections(base_url: str, route: Route, size: int) -> tuple[_Connections, ClosingPoolMixin, str]:
+def _open_connections(
+    address: ServerAddress, base_url: str, route: Route, size: int
+) -> tuple[_Connections, ClosingPoolMixin, str]:
     """Return what closes all connections, the pool that makes them, and the prefix of every request path.
 
     Raises ConfigurationError for a route that cannot be used.
     """
     if not route.proxy:
-        pool, target = open_direct_pool(base_url, route.bundle, size)
-        return pool, pool, target
+        pool = DirectPool(address, route.bundle, size)
+        return pool, pool, address.path
     # Imported here: requests takes a quarter of the time that a script needs to start.
     from pollux_sync.wire.proxies import ProxyAdapter
 
@@ -363,14 +364,6 @@ def _open_stream(raw: Answer, timeout_s: float) -> EventStream:
 
     response = HttpResponse(status=raw.status, headers=raw.fields)
     return HttpStream(response, raw, timeout_s).detect_format()
-
-
-def _read_host(base_url: str) -> str:
-    """Return the header "Host" of requests to an address."""
-    url = parse_url(base_url)
-    # Without the zone of an IPv6 address, which means nothing to the server.
-    host = re.sub("%.*(?=])", "", url.host or "")
-    return host if url.port in {None, _DEFAULT_PORTS.get(url.scheme or "")} else f"{host}:{url.port}"
 
 
 def _read_origin(parts: SplitResult) -> tuple[str, str | None, int | None]:

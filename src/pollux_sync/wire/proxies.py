@@ -2,17 +2,70 @@
 
 from __future__ import annotations
 
+import http.client
 from typing import TYPE_CHECKING, Any
 
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from pollux_sync.wire.connections import POOL_CLASSES
+from pollux_sync.wire.answers import Answer
+from pollux_sync.wire.connections import ClosingPoolMixin, DeadlineMixin, TunnelError
 from pollux_sync.wire.routes import convert_route_errors
 
 if TYPE_CHECKING:
-    from pollux_sync.wire.connections import ClosingPoolMixin
+    from collections.abc import Mapping
+
     from pollux_sync.wire.routes import Route
+
+
+class _TunnelMixin(DeadlineMixin):
+    """Mixin of urllib3's connections, which may be tunnels."""
+
+    def _build_answer(self, *args: Any, **kwargs: Any) -> Answer:
+        # The proxy's answer to CONNECT may drip as any other.
+        return Answer(*args, deadline=self.deadline, **kwargs)
+
+    response_class: Any = _build_answer
+
+    def _tunnel(self) -> None:
+        try:
+            super()._tunnel()  # type: ignore[misc]
+        except (OSError, http.client.HTTPException) as error:
+            raise TunnelError(f"the proxy did not connect to the server: {error}") from error
+        # The proxy may have taken long to answer, and the handshake of TLS follows.
+        self.limit_socket(self.sock)
+
+
+class _DeadlineHTTPConnection(_TunnelMixin, HTTPConnection):
+    pass
+
+
+class _DeadlineHTTPSConnection(_TunnelMixin, HTTPSConnection):
+    pass
+
+
+class _DeadlineHTTPPool(ClosingPoolMixin, HTTPConnectionPool):
+    ConnectionCls = _DeadlineHTTPConnection
+
+    @property
+    def request_headers(self) -> Mapping[str, str]:  # type: ignore[override]
+        """Headers that the proxy wants with every request."""
+        return self.proxy_headers
+
+
+class _TunnelPool(ClosingPoolMixin, HTTPSConnectionPool):
+    """Tunnels through a proxy, whose headers go to the proxy itself."""
+
+    ConnectionCls = _DeadlineHTTPSConnection
+
+    def _connect(self, connection: Any) -> None:
+        self._prepare_proxy(connection)
+
+
+#: The pools by scheme, for ``pool_classes_by_scheme`` of a urllib3 pool manager.
+_POOL_CLASSES = {"http": _DeadlineHTTPPool, "https": _TunnelPool}
 
 
 class ProxyAdapter(HTTPAdapter):
@@ -55,7 +108,7 @@ class ProxyAdapter(HTTPAdapter):
 
 def _find_pools(proxy: str) -> dict[str, Any]:
     if not proxy.lower().startswith("socks"):
-        return POOL_CLASSES
+        return _POOL_CLASSES
     # Imported here: the package behind it is optional.
     from pollux_sync.wire.socksproxies import SOCKS_POOL_CLASSES
 

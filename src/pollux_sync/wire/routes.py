@@ -8,8 +8,6 @@ from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 import attrs
-from urllib3.exceptions import LocationParseError
-from urllib3.util import parse_url
 
 from pollux_sync._values import Value
 from pollux_sync.data.config import SecretUrl
@@ -132,6 +130,10 @@ def _check_proxy(proxy: str, setting: str) -> None:
 
 
 def _is_usable_proxy(proxy: str) -> bool:
+    # Imported here: without a proxy nothing needs them.
+    from urllib3.exceptions import LocationParseError
+    from urllib3.util import parse_url
+
     address = proxy if "//" in proxy else f"http://{proxy}"
     try:
         parts = urlsplit(address)
