@@ -21,6 +21,9 @@ from pollux_sync import ConfigurationError
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES
 from pollux_sync.data.provider import HttpRequest
 from pollux_sync.testing.server import Answer, CloseWithoutAnswer, DripHeaders, ScriptedServer
+from pollux_sync.wire import certificates, connections
+from pollux_sync.wire.addresses import read_address
+from pollux_sync.wire.connections import DirectPool
 from pollux_sync.wire.faults import HttpError, ProxyUnusableError, classify_error
 from pollux_sync.wire.http import HttpClient
 from pollux_sync.wire.routes import Route, resolve_route
@@ -358,6 +361,35 @@ def test_trusts_the_certificates_of_the_configuration(tls_url, authority):
     client = HttpClient(tls_url, headers={}, ca_bundle=authority[0])
     assert client.send(ASK, 5.0).body == {"answer": 42}
     client.close()
+
+
+@pytest.mark.parametrize("host", ["localhost", "here"])
+def test_trusts_a_certificate_for_no_other_host(tls_url, authority, monkeypatch, host):
+    """The common name of the certificate, "here", is no name of a host."""
+    resolve = connections.getaddrinfo
+    monkeypatch.setattr(connections, "getaddrinfo", lambda _, *rest: resolve(b"127.0.0.1", *rest))
+    client = HttpClient(tls_url.replace("127.0.0.1", host), headers={}, ca_bundle=authority[0])
+    with pytest.raises(ssl.SSLCertVerificationError, match="not valid for"):
+        client.send(ASK, 5.0)
+    client.close()
+
+
+def test_reads_the_certificates_once_for_all_connections(authority, monkeypatch):
+    bundles = []
+    monkeypatch.setattr(
+        certificates, "build_tls", lambda bundle: bundles.append(bundle) or ssl.create_default_context()
+    )
+    pool = DirectPool(read_address("https://127.0.0.1:9"), authority[0], 4)
+    assert len({id(pool._new_conn()._tls) for _ in range(3)}) == 1
+    assert bundles == [authority[0]]
+
+
+def test_a_bundle_that_is_gone_meanwhile_fails_the_call(authority, tmp_path):
+    client = HttpClient("https://127.0.0.1:9", headers={}, ca_bundle=authority[0])
+    (tmp_path / "here.pem").unlink()
+    with pytest.raises(ssl.SSLError, match="cannot be read") as caught:
+        client.send(ASK, 5.0)
+    assert classify_error(caught.value).kind == "connection"
 
 
 def test_trusts_no_other_certificates(tls_url):

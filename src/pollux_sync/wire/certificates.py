@@ -41,7 +41,10 @@ def build_tls(bundle: str | None) -> SSLContext:
 
     trusted = bundle or where()
     is_folder = Path(trusted).is_dir()
-    context = create_default_context(cafile=None if is_folder else trusted, capath=trusted if is_folder else None)
+    try:
+        context = create_default_context(cafile=None if is_folder else trusted, capath=trusted if is_folder else None)
+    except OSError as error:
+        raise SSLError(f"the certificates {trusted!r} cannot be read: {error}") from error
     context.minimum_version = TLSVersion.TLSv1_2
     # Certificates have named their hosts elsewhere for decades (RFC 2818), and so does urllib3 read them.
     context.hostname_checks_common_name = False

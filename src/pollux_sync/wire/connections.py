@@ -10,7 +10,7 @@ from __future__ import annotations
 import select
 import time
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import partial
 from socket import (
     AF_INET,
     AF_INET6,
@@ -369,23 +369,25 @@ class _Pool:
         self._address = address
         self._bundle = bundle
         self._size = size
+        self._tls: SSLContext | None = None
+        self._tls_lock = Lock()
         # Read and changed by single steps of the interpreter, so that no thread needs a lock.
         self._idle: list[_DirectConnection] = []
         # A client that nobody has closed leaves no socket behind.
         finalize(self, _close_all, self._idle)
 
-    @cached_property
-    def _tls(self) -> SSLContext | None:
-        """The context of all connections: to read the certificates takes as long as a handshake."""
-        if self._address.scheme != "https":
-            return None
+    def _new_conn(self) -> _DirectConnection:
+        return _DirectConnection(self._address, self._share_tls() if self._address.scheme == "https" else None)
+
+    def _share_tls(self) -> SSLContext:
+        """Return the context of all connections: to read the certificates takes longer than a handshake."""
         # Imported here: only an address with TLS needs it.
         from pollux_sync.wire.certificates import build_tls
 
-        return build_tls(self._bundle)
-
-    def _new_conn(self) -> _DirectConnection:
-        return _DirectConnection(self._address, self._tls)
+        # The first of several threads reads them, and the others wait for it.
+        with self._tls_lock:
+            self._tls = self._tls or build_tls(self._bundle)
+            return self._tls
 
     def _get_conn(self) -> _DirectConnection:
         try:
