@@ -107,6 +107,11 @@ class LogFile:
         """The path of the file."""
         return self._file.path
 
+    def open(self) -> None:
+        """Open the file if it is not open. Raises ConfigurationError for one that cannot be opened."""
+        with self._file.begin():
+            pass
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -161,10 +166,15 @@ class LogFile:
 
 
 def _list_stored(values: Mapping[str, Any]) -> list[Any]:
-    return [
-        json.dumps(value, ensure_ascii=False) if name in _JSON_FIELDS and value is not None else value
-        for name, value in values.items()
-    ]
+    return [_store(name, value) for name, value in values.items()]
+
+
+def _store(name: str, value: Any) -> Any:
+    if name in _JSON_FIELDS and value is not None:
+        # The notes of other middleware may be anything.
+        value = json.dumps(value, ensure_ascii=False, default=repr)
+    # A name of a file may hold half a character, which SQLite does not take.
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _read_stored(name: str, value: Any) -> Any:
