@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,7 +60,7 @@ class SqliteFile:
         except (OSError, sqlite3.Error) as error:
             raise self._build_error(error) from error
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            _use_write_ahead_log(connection)
             # A crash of the machine may lose the latest rows, and never the file.
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(self._script)
@@ -83,6 +84,21 @@ class SqliteFile:
             self._finalizer.detach()
             _inherited.append(self._connection)
             self._connection = None
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch the file to a write-ahead log. Waits for others that open the file, which this statement does not do."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        # Waits until nobody else writes.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.rollback()
 
 
 _opened: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
