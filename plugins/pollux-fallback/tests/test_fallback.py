@@ -9,6 +9,7 @@ from pollux_sync import (
     Config,
     ConfigurationError,
     Options,
+    PlanningError,
     Reply,
     RetryPolicy,
     Source,
@@ -103,6 +104,24 @@ def test_failure_of_all_is_the_last_one_with_all_attempts(ask):
         ask(build_config(Script(failing(529, "overloaded")), Fallback(second)))
     assert [attempt.status_code for attempt in caught.value.attempts] == [529, 503]
     assert "before the fallback: status 529: overloaded" in caught.value.__notes__
+
+
+@ASKS
+def test_refusal_of_the_next_configurations_middleware_tells_of_the_failure_before(ask):
+    class Refusing:
+        @hookimpl
+        def pollux_call(self):
+            raise PlanningError("no budget is left")
+
+        @hookimpl
+        def pollux_call_stream(self):
+            raise PlanningError("no budget is left")
+
+    second = build_config(Script(), Refusing(), model="n")
+    with pytest.raises(PlanningError, match="no budget is left") as caught:
+        ask(build_config(Script(failing(503, "down")), Fallback(second)))
+    assert [attempt.status_code for attempt in caught.value.attempts] == [503]
+    assert "before the fallback: status 503: down" in caught.value.__notes__
 
 
 def test_retries_come_before_the_fallback():
