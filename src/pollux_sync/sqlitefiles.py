@@ -89,16 +89,21 @@ class SqliteFile:
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
     """Switch the file to a write-ahead log. Waits for others that open the file, which this statement does not do."""
     deadline = time.monotonic() + _BUSY_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
+    while not _try_write_ahead_log(connection, is_last=time.monotonic() > deadline):
         # Waits until nobody else writes.
         connection.execute("BEGIN IMMEDIATE")
         connection.rollback()
+
+
+def _try_write_ahead_log(connection: sqlite3.Connection, *, is_last: bool) -> bool:
+    """Return False if another process has locked the file, unless this attempt ``is_last``: then raise."""
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if is_last or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
 
 
 _opened: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
