@@ -150,6 +150,14 @@ def test_oldest_answers_go_when_the_file_is_full(ask, path):
     assert ask("new", prompt="0")["answers"] == ["new"]
 
 
+def test_answer_that_is_larger_than_the_limit_makes_no_others_go(ask):
+    settings = {"max_bytes": 2_000}
+    ask("small", prompt="small", settings=settings)
+    ask("large" * 1_000, prompt="large", settings=settings)
+    assert ask(failing(500), prompt="small", settings=settings)["answers"] == ["small"]
+    assert ask("again", prompt="large", settings=settings)["answers"] == ["again"]
+
+
 def test_answer_that_can_no_longer_be_decoded_is_asked_for_again(ask, path):
     ask("first")
     with sqlite3.connect(path) as database:

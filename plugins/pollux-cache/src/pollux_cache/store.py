@@ -53,7 +53,9 @@ class AnswerStore:
         return row and StoredAnswer(*row)
 
     def keep(self, key: str, content: bytes) -> None:
-        """Keep an answer in place of an earlier one."""
+        """Keep an answer in place of an earlier one. One that is larger than the limit would make all others go."""
+        if len(content) > self._max_bytes:
+            return
         try:
             with self._file.begin() as connection:
                 connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (key, content, time.time()))
