@@ -136,6 +136,13 @@ def test_name_of_a_file_is_redacted(tmp_path):
     assert result["answers"] == ["one"]
 
 
+def test_texts_before_which_an_answer_ends_are_redacted(redact):
+    config = build_config(redact, "fine")
+    run(f"Who is {MAIL}?", config=config, options=Options(stop=[MAIL, "END"]))
+    (body,) = config.plugins[0].requests
+    assert body["stop"] == [*read_texts(body["prompt"]), "END"]
+
+
 def test_address_of_a_file_stays_what_it_is(tmp_path):
     redact = Redact(names=["Ada Morrow"])
     source = Source.from_uri("https://lamp.example/Ada%20Morrow/Ada Morrow.png", mime_type="image/png")

@@ -221,7 +221,7 @@ class _Reservation:
         self.spent = max(least, self._count_lost(error.attempts))
 
     def _count_lost(self, attempts: tuple[Attempt, ...]) -> Decimal:
-        return self.amount * sum(attempt.kind in _BILLED for attempt in attempts)
+        return sum((self.amount for attempt in attempts if attempt.kind in _BILLED), Decimal(0))
 
 
 def _check_prices(prices: Mapping[str, object]) -> None:

@@ -117,6 +117,9 @@ class Redact:
         options, conversation = call.options, call.conversation
         if options.system_instruction is not None:
             options = attrs.evolve(options, system_instruction=self.redact(options.system_instruction))
+        if options.stop_texts is not None:
+            # The model writes the placeholder, before which it is to end.
+            options = attrs.evolve(options, stop=list(map(self._redact_plain, options.stop_texts)))
         if conversation is not None:
             # The turns stand in the conversation; the options would keep them as they were.
             options = attrs.evolve(options, history=[], continue_from=None)
