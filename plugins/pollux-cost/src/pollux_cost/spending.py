@@ -54,7 +54,7 @@ class Cost:
         self._reserved_usd = Decimal(0)
         # What each request of a submitted job may cost, by job, and the answers that have been counted.
         self._shares_usd: dict[str, Decimal] = {}
-        self._collected: set[tuple[str, int]] = set()
+        self._collected: dict[str, bytearray] = {}
         self._planned = threading.local()
         self.spent_usd = Decimal(0)
 
@@ -134,10 +134,17 @@ class Cost:
     def _count_collected(self, job: DeferredJob, call: Call, cost: Decimal) -> None:
         with self._lock:
             # A job can be collected again, which costs nothing.
-            if (job.job_id, call.index) not in self._collected:
-                self._collected.add((job.job_id, call.index))
+            if self._is_new(job, call):
                 self._reserved_usd -= self._shares_usd.get(job.job_id, Decimal(0))
                 self.spent_usd += cost
+
+    def _is_new(self, job: DeferredJob, call: Call) -> bool:
+        """Return whether an answer is collected for the first time, and note it."""
+        # A byte for each: a job may have a million.
+        noted = self._collected.setdefault(job.job_id, bytearray())
+        noted.extend(bytes(max(0, call.index + 1 - len(noted))))
+        is_new, noted[call.index] = not noted[call.index], 1
+        return is_new
 
     def _add_price(self, call: Call, reply: Reply, hooks: Hooks, tier: str) -> Reply:
         # Middleware inside may know it: an answer of a cache costs nothing.

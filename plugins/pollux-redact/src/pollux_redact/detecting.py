@@ -111,7 +111,9 @@ DETECTORS = {
     "email": Detector(
         "EMAIL",
         re.compile(
-            rf"(?:[{_LETTERS}.%+-]{{1,64}}['\u2019])?[{_LETTERS}.%+-]{{1,64}}@[{_LETTERS}-]{{1,63}}(?:\.[{_LETTERS}-]{{1,63}})+"
+            # From the beginning of a word alone: a long word without an address is looked at once.
+            rf"(?<![{_LETTERS}.%+-])[{_LETTERS}.%+-]++(?:['\u2019][{_LETTERS}.%+-]++)?"
+            rf"@[{_LETTERS}-]{{1,63}}(?:\.[{_LETTERS}-]{{1,63}})+"
         ),
     ),
     "iban": Detector(
