@@ -94,9 +94,16 @@ def test_tool_calls_are_kept(ask):
     assert ask(failing(500))["tool_calls"][0][0]["name"] == "look"
 
 
-@pytest.mark.parametrize("reply", [Reply(text="I", finish_reason="refusal"), Reply(text="half", finish_reason=None)])
-def test_answer_that_is_not_finished_is_not_kept(ask, reply):
-    ask(reply)
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(text="I", finish_reason="refusal"),
+        Reply(text="half", finish_reason=None),
+        Reply(text=" ", finish_reason="stop"),
+    ],
+)
+def test_answer_that_is_empty_or_not_finished_is_not_kept(ask, reply):
+    ask(reply, options=Options(on_error="keep"))
     assert ask(ANSWER)["answers"] == ["Ahab"]
 
 

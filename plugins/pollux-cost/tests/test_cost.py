@@ -3,6 +3,7 @@
 import threading
 from decimal import Decimal
 
+import attrs
 import pytest
 from genai_prices import Usage as Counts
 from genai_prices import calc_price
@@ -127,6 +128,13 @@ def test_job_is_priced_as_a_batch():
     assert cost.spent_usd == 2 * each
 
 
+def test_job_is_priced_as_a_batch_whatever_tier_its_answers_name():
+    answer = attrs.evolve(ANSWER, service_tier="default")
+    config = build_config(Script(answer), Cost(), model="gpt-5-mini")
+    result = collect_deferred(defer_many(["Who?"], config=config), config=config)
+    assert result["metrics"]["cost_usd"] == float(compute_price("openai", "gpt-5-mini", ANSWER.usage, "batch"))
+
+
 def test_job_that_is_collected_again_counts_once():
     cost = Cost(prices=PRICES)
     config = build_config(Script(otherwise=ANSWER), cost)
@@ -145,6 +153,11 @@ def test_tier_that_served_the_answer_decides():
 def test_explain_shows_prices():
     config = Config(provider="openai", model="gpt-5-mini", api_key="k", plugins=[Cost()])
     assert explain("Who?", config=config, options=Options(max_tokens=100)).highest_price > 0
+
+
+def test_explain_needs_no_budget():
+    config = build_config(Cost(0, prices=PRICES), model="n")
+    assert explain("Who?", config=config).highest_price is None
 
 
 # Budget

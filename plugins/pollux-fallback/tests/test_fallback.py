@@ -282,6 +282,24 @@ def test_nothing_is_asked_after_a_stop():
     assert script.requests == []
 
 
+def test_what_the_next_provider_refuses_of_any_source_is_found_before_the_first_call(tmp_path):
+    (tmp_path / "film.mp4").write_bytes(b"\x00\x00\x00\x18ftypisom")
+    sources = [Source.from_text("Ahab"), Source.from_file(tmp_path / "film.mp4")]
+    script = Script(otherwise="Ahab")
+    second = Config(provider="local", model="n", base_url="http://127.0.0.1:9/v1", plugins=())
+    config = build_config(script, Fallback(second))
+    with pytest.raises(ConfigurationError, match=r"the fallback to local/n cannot take this call: .*film\.mp4"):
+        run_many("Who?", sources=sources, config=config, per_source=True)
+    assert script.requests == []
+
+
+def test_job_may_hold_what_the_next_provider_refuses():
+    second = Config(provider="local", model="n", base_url="http://127.0.0.1:9/v1", plugins=())
+    config = Config(provider="anthropic", model="m", use_mock=True, plugins=[Script("Ahab"), Fallback(second)])
+    handle = defer_many(["Who?"], config=config, options=Options(tools=[WebSearch()]))
+    assert collect_deferred(handle, config=config)["answers"] == ["Ahab"]
+
+
 def test_jobs_are_left_alone():
     script = Script("Ishmael")
     config = build_config(Script(failing(503)), Fallback(build_config(script)))

@@ -39,6 +39,7 @@ from pollux_sync import (
 from pollux_sync.hooks.loading import MIDDLEWARE, load
 from pollux_sync.testing import Script
 
+LONG_MAIL = "ada.morrow.of.the.lighthouse@lamp.example"
 MAIL, PHONE, CARD = "ada@lamp.example", "+49 30 901820", "4111 1111 1111 1111"
 
 
@@ -243,15 +244,18 @@ def test_typed_answers_hold_the_real_values(redact):
 
 
 def test_reasoning_and_citations_hold_the_real_values(redact):
-    placeholder = redact.redact(MAIL)
-    text = f"See {placeholder} there."
-    citation = Citation(text=f"of {placeholder}", start=len("See "), end=len(f"See {placeholder}"))
+    # Longer than its placeholder, so that what is behind it moves.
+    placeholder = redact.redact(LONG_MAIL)
+    text = f"{placeholder}: see {placeholder} there."
+    citation = Citation(
+        text=f"of {placeholder}", start=len(f"{placeholder}: see "), end=len(f"{placeholder}: see {placeholder}")
+    )
     reply = Reply(text=text, reasoning=f"{placeholder}?", citations=(citation,), finish_reason="stop")
     result = run("Who?", config=build_config(redact, reply))
-    assert result["reasoning"] == [f"{MAIL}?"]
+    assert result["reasoning"] == [f"{LONG_MAIL}?"]
     (found,) = result["citations"][0]
-    assert found["text"] == f"of {MAIL}"
-    assert result["answers"][0][found["start"] : found["end"]] == MAIL
+    assert found["text"] == f"of {LONG_MAIL}"
+    assert result["answers"][0][found["start"] : found["end"]] == LONG_MAIL
 
 
 def test_placeholder_that_nobody_has_made_stays(redact):
