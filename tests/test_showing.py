@@ -139,3 +139,12 @@ def test_a_terminal_that_is_gone_costs_no_answer(monkeypatch):
 
     monkeypatch.setattr(sys, "stderr", Gone())
     assert run_many(PROMPTS, config=build_config(), progress=True)["status"] == "ok"
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_program_without_a_stderr_gets_its_answers(monkeypatch, is_closed):
+    stream = io.StringIO() if is_closed else None
+    if stream is not None:
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert run_many(PROMPTS, config=build_config(*PROMPTS), progress=True)["answers"] == PROMPTS

@@ -55,6 +55,21 @@ def test_threads_write_side_by_side(file):
     assert len(read(file)) == 8
 
 
+def test_waits_for_another_process_that_opens_the_file_at_the_same_time(file):
+    file.path.parent.mkdir()
+    other = sqlite3.connect(file.path, isolation_level=None)
+    # As it is while the other one creates its tables.
+    other.execute("BEGIN IMMEDIATE")
+    thread = threading.Thread(target=add, args=(file, "whale"))
+    thread.start()
+    thread.join(0.05)
+    other.execute(SCRIPT)
+    other.execute("COMMIT")
+    other.close()
+    thread.join()
+    assert read(file) == ["whale"]
+
+
 def test_keeps_nothing_of_a_block_that_raises(file):
     with pytest.raises(sqlite3.OperationalError):
         add_and_fail(file)

@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     )
     from pollux_sync.data.tool import Tool, ToolDeclaration, ToolFailure, ToolResult
     from pollux_sync.engine.keying import request_key
+    from pollux_sync.engine.repairing import find_mismatch
     from pollux_sync.engine.threads import wait_for
     from pollux_sync.errors import (
         APIError,
@@ -247,6 +248,7 @@ _HOMES = {
     ),
     "data.tool": ("Tool", "ToolDeclaration", "ToolFailure", "ToolResult"),
     "engine.keying": ("request_key",),
+    "engine.repairing": ("find_mismatch",),
     "engine.threads": ("wait_for",),
     "errors": (
         "APIError",
@@ -470,6 +472,7 @@ __all__ = [
     "find_error",
     "find_json_word_problem",
     "find_marked_jobs",
+    "find_mismatch",
     "find_model_row",
     "find_spelling_problem",
     "find_strict_problem",

@@ -103,7 +103,7 @@ def follow(wanted: ProgressOption, total: int) -> Iterator[ProgressCounter]:
 def _choose_display(total: int) -> Display:
     if "ipykernel" in sys.modules and find_spec("tqdm"):
         return _NotebookBar(total)
-    if sys.stderr.isatty() and find_spec("rich"):
+    if _is_terminal(sys.stderr) and find_spec("rich"):
         return _TerminalBar(total)
     return _Lines(sys.stderr)
 
@@ -114,17 +114,14 @@ class StatusLine:
     A terminal that is gone is no error: it must not cost the answers.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        # A closed stream raises ValueError when it is asked.
-        self.is_terminal = not stream.closed and stream.isatty()
+    def __init__(self, stream: TextIO | None) -> None:
+        self.is_terminal = _is_terminal(stream)
         self._stream = stream
         self._width = 0
 
     def write(self, line: str) -> None:
         """Write the line, over the one before."""
-        with suppress(OSError, ValueError):
-            self._stream.write(f"\r{self._fit(line)}" if self.is_terminal else f"{line}\n")
-            self._stream.flush()
+        self._write(f"\r{self._fit(line)}" if self.is_terminal else f"{line}\n")
 
     def erase(self) -> None:
         """Take the line out of the terminal."""
@@ -147,15 +144,27 @@ class StatusLine:
             return
         if line is not None:
             self.write(line)
+        self._write(end)
+
+    def _write(self, text: str) -> None:
         with suppress(OSError, ValueError):
-            self._stream.write(end)
-            self._stream.flush()
+            if self._stream is not None:
+                self._stream.write(text)
+                self._stream.flush()
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    # There is none in a program without a console, and a closed one raises ValueError when it is asked.
+    try:
+        return stream is not None and stream.isatty()
+    except (OSError, ValueError):
+        return False
 
 
 class _Lines:
     """A line in a terminal; elsewhere one from time to time."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self._line = StatusLine(stream)
         self._period_s = _REWRITE_PERIOD_S if self._line.is_terminal else _LINE_PERIOD_S
         self._shown_s = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,7 +60,7 @@ class SqliteFile:
         except (OSError, sqlite3.Error) as error:
             raise self._build_error(error) from error
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            _use_write_ahead_log(connection)
             # A crash of the machine may lose the latest rows, and never the file.
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(self._script)
@@ -83,6 +84,26 @@ class SqliteFile:
             self._finalizer.detach()
             _inherited.append(self._connection)
             self._connection = None
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch the file to a write-ahead log. Waits for others that open the file, which this statement does not do."""
+    deadline = time.monotonic() + _BUSY_S
+    while not _try_write_ahead_log(connection, is_last=time.monotonic() > deadline):
+        # Waits until nobody else writes.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.rollback()
+
+
+def _try_write_ahead_log(connection: sqlite3.Connection, *, is_last: bool) -> bool:
+    """Return False if another process has locked the file, unless this attempt ``is_last``: then raise."""
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if is_last or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
 
 
 _opened: weakref.WeakSet[SqliteFile] = weakref.WeakSet()

@@ -1,3 +1,4 @@
+import ast
 import os
 import subprocess
 import sys
@@ -63,6 +64,20 @@ def run_tests(scaffold, target, *options):
 # Each fault waits for timeouts; the soak runs these too.
 def test_its_tests_pass_unedited(scaffold, target):
     run_tests(scaffold, target, "-k", "not maps_a_fault")
+
+
+@pytest.mark.parametrize("command", ["new-provider", "new-middleware"])
+@pytest.mark.parametrize("name", ["none", "reply", "http-request", "generator", "call"])
+def test_its_class_hides_no_name_that_it_needs(command, name, cli, folder):
+    assert cli(command, name).code == 0
+    package = f"pollux_{name.replace('-', '_')}"
+    source = (folder / f"pollux-{name}" / "src" / package / "__init__.py").read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    imported = [alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names]
+    classes = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    assert not {*imported} & {*classes}
+    project = (folder / f"pollux-{name}" / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'{name} = "{package}:{classes[0]}"' in project
 
 
 @pytest.mark.soak

@@ -84,6 +84,12 @@ def test_nothing_else_makes_another_key(provider):
     assert key == build_key(provider, "image", api_key="k-other", request_concurrency=50, timeout_s=5)
 
 
+def test_template_of_a_local_model_makes_another_key():
+    templates = [{}, {"chat_template": "{{ messages }}"}, {"chat_template": "{{ tools }}"}]
+    assert len({build_key("local", provider_options=options) for options in templates}) == 3
+    assert build_key("local", provider_options={"n_threads": 2}) == build_key("local")
+
+
 def build_header_key(**headers):
     hooks = open_hooks("anthropic")
     headers = {name.replace("_", "-"): value for name, value in headers.items()}

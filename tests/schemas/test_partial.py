@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pollux_sync.schemas.partial import GrowingJson
+from pollux_sync.schemas import PLAIN, answer_format
+from pollux_sync.schemas.partial import GrowingJson, PartialAnswers
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -35,6 +36,18 @@ def is_beginning(part, whole):
     if isinstance(part, str) and isinstance(whole, str):
         return whole.startswith(part)
     return part == whole
+
+
+def test_long_answer_is_read_now_and_then_and_at_its_end():
+    whole = {"words": ["whale"] * 20_000}
+    partials, text = PartialAnswers(answer_format(dict, PLAIN)), json.dumps(whole)
+    values = [partials.add(text[start : start + 5]) for start in range(0, len(text), 5)]
+    shown = [value for value in values if value is not None]
+    assert values[-1] == shown[-1] == whole
+    # Of 36,000 pieces.
+    assert 2_000 < len(shown) < 4_500
+    shown.remove({})
+    assert max(len(after["words"]) - len(before["words"]) for before, after in pairwise(shown)) < 200
 
 
 @given(ROOTS, st.booleans(), st.integers(1, 5))

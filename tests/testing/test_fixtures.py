@@ -35,6 +35,23 @@ def test_answers(recorded):
 """
 
 
+RECORDED_TWICE = """
+from pollux_sync import run
+
+def test_answers(recorded):
+    for prompt in ("hi", "bye"):
+        config = recorded("talk.json").build_config(provider="local", model="m", base_url="{url}/v1")
+        assert run(prompt, config=config)["answers"] == ["hello"]
+"""
+
+
+def test_two_configurations_share_a_recording(run_tests):
+    with ScriptedServer(default=Answer(json=completion("hello"))) as server:
+        test = RECORDED_TWICE.format(url=server.url)
+        run_tests(test, "--pollux-record").assert_outcomes(passed=1)
+    run_tests(test).assert_outcomes(passed=1)
+
+
 def test_records_once_and_replays_from_then_on(run_tests, pytester):
     with ScriptedServer(default=Answer(json=completion("hello"))) as server:
         test = RECORDED.format(url=server.url, prompt="hi")

@@ -130,6 +130,18 @@ def test_keeps_neither_keys_nor_headers_nor_cookies(server, record, path, monkey
     assert len(json.loads(text)["exchanges"]) == 2
 
 
+def test_replays_half_a_character(server, record, replay):
+    chunks = [{"choices": [{"index": 0, "delta": {"content": half}}]} for half in ("\ud83d", "\ude00")]
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    events = [*(json.dumps(chunk) for chunk in (*chunks, end)), "[DONE]"]
+    server.reply(Events([f"data: {event}\n\n".encode() for event in events]))
+
+    def ask(config):
+        return stream("hi", config=config).result()["answers"]
+
+    assert record(ask) == replay(ask) == ["\U0001f600"]
+
+
 def test_keeps_no_stream_that_broke_off(server, record, path):
     server.reply(Events([b'data: {"choices": [{"delta": {"content": "half"}}]}\n\n'], ending="reset"))
     with pytest.raises(APIError):

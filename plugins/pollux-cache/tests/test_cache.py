@@ -2,6 +2,7 @@
 
 import sqlite3
 
+import attrs
 import pytest
 
 from pollux_cache import Cache
@@ -93,9 +94,16 @@ def test_tool_calls_are_kept(ask):
     assert ask(failing(500))["tool_calls"][0][0]["name"] == "look"
 
 
-@pytest.mark.parametrize("reply", [Reply(text="I", finish_reason="refusal"), Reply(text="half", finish_reason=None)])
-def test_answer_that_is_not_finished_is_not_kept(ask, reply):
-    ask(reply)
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(text="I", finish_reason="refusal"),
+        Reply(text="half", finish_reason=None),
+        Reply(text=" ", finish_reason="stop"),
+    ],
+)
+def test_answer_that_is_empty_or_not_finished_is_not_kept(ask, reply):
+    ask(reply, options=Options(on_error="keep"))
     assert ask(ANSWER)["answers"] == ["Ahab"]
 
 
@@ -147,6 +155,14 @@ def test_oldest_answers_go_when_the_file_is_full(ask, path):
     assert count > 3
     assert ask("new", prompt="19")["answers"] == ["19" * 100]
     assert ask("new", prompt="0")["answers"] == ["new"]
+
+
+def test_answer_that_is_larger_than_the_limit_makes_no_others_go(ask):
+    settings = {"max_bytes": 2_000}
+    ask("small", prompt="small", settings=settings)
+    ask("large" * 1_000, prompt="large", settings=settings)
+    assert ask(failing(500), prompt="small", settings=settings)["answers"] == ["small"]
+    assert ask("again", prompt="large", settings=settings)["answers"] == ["again"]
 
 
 def test_answer_that_can_no_longer_be_decoded_is_asked_for_again(ask, path):
@@ -229,6 +245,39 @@ def test_repaired_answer_is_kept_for_the_question(ask):
     options = Options(response_schema={"type": "object", "required": ["a"]}, schema_repairs=1)
     ask({"b": 1}, {"a": 1}, options=options)
     assert ask(failing(500), options=options)["structured"] == [{"a": 1}]
+
+
+SCHEMA = {"type": "object", "required": ["a"]}
+
+
+def test_answer_that_does_not_fit_its_schema_is_not_kept(ask):
+    ask({"b": 1}, options=Options(response_schema=SCHEMA, on_error="keep"))
+    options = Options(response_schema=SCHEMA, schema_repairs=1)
+    result = ask({"b": 1}, {"a": 1}, options=options)
+    assert (result["structured"], result["metrics"]["n_attempts"]) == ([{"a": 1}], 2)
+
+
+def test_answer_that_does_not_fit_the_class_that_is_asked_for_now_is_asked_for_again(ask):
+    def build_class(check):
+        year = attrs.field(type=int, validator=check)
+        return Options(response_schema=attrs.make_class("Answer", {"year": year}), on_error="keep")
+
+    def refuse(_instance, _field, value):
+        if value < 1800:
+            raise ValueError("too early")
+
+    ask({"year": 51}, options=build_class(None))
+    result = ask({"year": 1851}, options=build_class(refuse))
+    assert result["structured"][0].year == 1851
+
+
+def test_streamed_answer_with_half_a_character_is_kept(path):
+    cache = Cache(path)
+    script = Script(Reply(text="half \ud83d", finish_reason="stop"))
+    config = Config(provider="openai", model="m", use_mock=True, plugins=[script, cache])
+    first = run("Who?", config=config)
+    assert run("Who?", config=config)["answers"] == first["answers"] == ["half \ufffd"]
+    cache.close()
 
 
 def test_clear_deletes_all_answers(ask, path):

@@ -3,6 +3,7 @@
 import threading
 from decimal import Decimal
 
+import attrs
 import pytest
 from genai_prices import Usage as Counts
 from genai_prices import calc_price
@@ -27,7 +28,7 @@ from pollux_sync import (
     stream,
 )
 from pollux_sync.hooks.loading import MIDDLEWARE, load
-from pollux_sync.testing import Script, failing
+from pollux_sync.testing import BrokenOff, Script, failing
 
 ANSWER = Reply(text="Ahab", usage=Usage(input_tokens=1000, output_tokens=100, total_tokens=1100), finish_reason="stop")
 #: One cent for 1000 tokens in, four for 1000 tokens out.
@@ -127,6 +128,22 @@ def test_job_is_priced_as_a_batch():
     assert cost.spent_usd == 2 * each
 
 
+def test_job_is_priced_as_a_batch_whatever_tier_its_answers_name():
+    answer = attrs.evolve(ANSWER, service_tier="default")
+    config = build_config(Script(answer), Cost(), model="gpt-5-mini")
+    result = collect_deferred(defer_many(["Who?"], config=config), config=config)
+    assert result["metrics"]["cost_usd"] == float(compute_price("openai", "gpt-5-mini", ANSWER.usage, "batch"))
+
+
+def test_job_that_is_collected_again_counts_once():
+    cost = Cost(prices=PRICES)
+    config = build_config(Script(otherwise=ANSWER), cost)
+    handle = defer_many(["Who?", "Why?"], config=config)
+    results = [collect_deferred(handle, config=config) for _ in range(3)]
+    assert [result["metrics"]["cost_usd"] for result in results] == [0.028] * 3
+    assert cost.spent_usd == Decimal("0.028")
+
+
 def test_tier_that_served_the_answer_decides():
     reply = Reply(text="Ahab", usage=ANSWER.usage, service_tier="flex", finish_reason="stop")
     result = run("Who?", config=build_config(Script(reply), Cost(), model="gpt-5-mini"))
@@ -136,6 +153,11 @@ def test_tier_that_served_the_answer_decides():
 def test_explain_shows_prices():
     config = Config(provider="openai", model="gpt-5-mini", api_key="k", plugins=[Cost()])
     assert explain("Who?", config=config, options=Options(max_tokens=100)).highest_price > 0
+
+
+def test_explain_needs_no_budget():
+    config = build_config(Cost(0, prices=PRICES), model="n")
+    assert explain("Who?", config=config).highest_price is None
 
 
 # Budget
@@ -179,12 +201,47 @@ def test_job_beyond_the_budget_is_not_submitted(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_submitted_jobs_count_as_what_they_may_cost_until_they_are_collected():
+    cost = Cost(0.5, prices=PRICES)
+    config, options = build_config(Script(otherwise=ANSWER), cost), Options(max_tokens=1000)
+    handles = [defer_many(["Who?"] * 5, config=config, options=options) for _ in range(2)]
+    with pytest.raises(PlanningError, match="not sent"):
+        defer_many(["Who?"] * 5, config=config, options=options)
+    with pytest.raises(PlanningError, match="not sent"):
+        run("Who?", config=config, options=Options(max_tokens=5000))
+    for handle in handles:
+        collect_deferred(handle, config=config)
+    assert cost.spent_usd == 10 * Decimal("0.014")
+    defer_many(["Who?"] * 5, config=config, options=options)
+
+
 def test_budget_for_a_model_without_a_price_is_refused():
     script = Script(ANSWER)
     with pytest.raises(ConfigurationError, match=r"the price of openai 'n' is not known") as caught:
         run("Who?", config=build_config(script, Cost(1), model="n"))
     assert 'Cost(prices={"n": Price(' in caught.value.hint
     assert script.requests == []
+
+
+def test_each_attempt_counts_that_may_be_billed():
+    def ask(*answers):
+        cost = Cost(1, prices=PRICES)
+        run("Who?", config=build_config(Script(*answers), cost), options=Options(max_tokens=100, on_error="keep"))
+        return cost.spent_usd
+
+    (once, twice), answer = [ask(TimeoutError(), last) for last in (failing(503), TimeoutError())], ask(ANSWER)
+    assert 0 < once < twice == 2 * once
+    assert ask(TimeoutError(), ANSWER) == once + answer
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), failing(503)])
+def test_stream_that_breaks_off_counts_as_the_most_that_it_may_cost(error):
+    cost = Cost(1, prices=PRICES)
+    with pytest.raises(APIError):
+        stream(
+            "Who?", config=build_config(Script(BrokenOff("Ah", error)), cost), options=Options(max_tokens=1000)
+        ).result()
+    assert cost.spent_usd > Decimal("0.04")
 
 
 @pytest.mark.parametrize(("error", "is_billed"), [(failing(400), False), (TimeoutError(), True)])

@@ -9,6 +9,7 @@ from pollux_sync import (
     Config,
     ConfigurationError,
     Options,
+    PlanningError,
     Reply,
     RetryPolicy,
     Source,
@@ -103,6 +104,24 @@ def test_failure_of_all_is_the_last_one_with_all_attempts(ask):
         ask(build_config(Script(failing(529, "overloaded")), Fallback(second)))
     assert [attempt.status_code for attempt in caught.value.attempts] == [529, 503]
     assert "before the fallback: status 529: overloaded" in caught.value.__notes__
+
+
+@ASKS
+def test_refusal_of_the_next_configurations_middleware_tells_of_the_failure_before(ask):
+    class Refusing:
+        @hookimpl
+        def pollux_call(self):
+            raise PlanningError("no budget is left")
+
+        @hookimpl
+        def pollux_call_stream(self):
+            raise PlanningError("no budget is left")
+
+    second = build_config(Script(), Refusing(), model="n")
+    with pytest.raises(PlanningError, match="no budget is left") as caught:
+        ask(build_config(Script(failing(503, "down")), Fallback(second)))
+    assert [attempt.status_code for attempt in caught.value.attempts] == [503]
+    assert "before the fallback: status 503: down" in caught.value.__notes__
 
 
 def test_retries_come_before_the_fallback():
@@ -261,6 +280,24 @@ def test_nothing_is_asked_after_a_stop():
     with pytest.raises(APIError, match="down"):
         run("Who?", config=build_config(Stopping(), fallback))
     assert script.requests == []
+
+
+def test_what_the_next_provider_refuses_of_any_source_is_found_before_the_first_call(tmp_path):
+    (tmp_path / "film.mp4").write_bytes(b"\x00\x00\x00\x18ftypisom")
+    sources = [Source.from_text("Ahab"), Source.from_file(tmp_path / "film.mp4")]
+    script = Script(otherwise="Ahab")
+    second = Config(provider="local", model="n", base_url="http://127.0.0.1:9/v1", plugins=())
+    config = build_config(script, Fallback(second))
+    with pytest.raises(ConfigurationError, match=r"the fallback to local/n cannot take this call: .*film\.mp4"):
+        run_many("Who?", sources=sources, config=config, per_source=True)
+    assert script.requests == []
+
+
+def test_job_may_hold_what_the_next_provider_refuses():
+    second = Config(provider="local", model="n", base_url="http://127.0.0.1:9/v1", plugins=())
+    config = Config(provider="anthropic", model="m", use_mock=True, plugins=[Script("Ahab"), Fallback(second)])
+    handle = defer_many(["Who?"], config=config, options=Options(tools=[WebSearch()]))
+    assert collect_deferred(handle, config=config)["answers"] == ["Ahab"]
 
 
 def test_jobs_are_left_alone():

@@ -97,6 +97,41 @@ def test_retries_count_as_requests():
         run("Who?", config=config)
 
 
+@pytest.mark.parametrize("ask", [ask_plainly, ask_in_stream])
+def test_retries_wait_as_calls_do(ask):
+    script = Script(otherwise=failing(503))
+    limit = Limit(3, max_wait_s=1)
+    config = build_config(script, limit, retry=RetryPolicy(initial_delay_s=0, max_attempts=9))
+    with pytest.raises(RateLimitError, match="not sent") as caught:
+        ask(config)
+    assert len(script.requests) == 3
+    assert [attempt.kind for attempt in caught.value.attempts] == ["capacity"] * 3 + ["rate_limit"]
+
+
+def test_retries_of_all_threads_never_exceed_the_limit():
+    script = Script(otherwise=failing(503))
+    config = build_config(script, Limit(10, max_wait_s=0), request_concurrency=8)
+    result = run_many(["Who?"] * 20, config=config, options=Options(on_error="keep"))
+    assert len(script.requests) == 10
+    assert result["status"] == "error"
+
+
+def test_repairs_wait_as_calls_do():
+    script = Script({"b": 1}, otherwise={"a": 1})
+    options = Options(response_schema={"type": "object", "required": ["a"]}, schema_repairs=1, on_error="keep")
+    result = run("Who?", config=build_config(script, Limit(1, max_wait_s=0)), options=options)
+    # Without its repair the answer that was paid for stays.
+    assert result["answers"] == ['{"b": 1}']
+    assert len(script.requests) == 1
+
+
+def test_place_of_a_retry_that_was_not_sent_is_free_again():
+    config = build_config(Script(failing(503), otherwise="fine"), Limit(tokens_per_minute=1000, max_wait_s=0))
+    with pytest.raises(RateLimitError):
+        run("Who? " * 250, config=config)
+    assert run("Who?", config=config)["answers"] == ["fine"]
+
+
 def test_answer_of_middleware_inside_does_not_count():
     class Cached:
         @hookimpl

@@ -1,5 +1,6 @@
 """What is written about calls, and what is not."""
 
+import os
 import sqlite3
 from decimal import Decimal
 
@@ -18,6 +19,7 @@ from pollux_sync import (
     ToolCall,
     Usage,
     collect_deferred,
+    defer,
     defer_many,
     hookimpl,
     run,
@@ -207,6 +209,59 @@ def test_file_that_fails_costs_no_answer(log, path, caplog):
     database.close()
     assert run("Who?", config=config)["answers"] == ["two"]
     assert "cannot be written" in caplog.text
+
+
+@pytest.mark.parametrize("ask", [run, lambda prompt, *, config: stream(prompt, config=config).result(), defer])
+def test_file_that_is_no_log_is_named_before_anything_is_sent(path, ask):
+    path.write_text("Call me Ishmael. " * 100)
+    script = Script("one")
+    with pytest.raises(ConfigurationError, match=r"log\.sqlite cannot be opened as a SQLite file"):
+        ask("Who?", config=build_config(script, Log(path)))
+    assert script.requests == []
+
+
+class Note:
+    """Middleware that adds a note to every answer."""
+
+    def __init__(self, note):
+        self._note = note
+
+    @hookimpl
+    def pollux_call(self, call, proceed):
+        return proceed(call).add_note("test", self._note)
+
+
+@pytest.mark.parametrize("note", ["half \ud83d", Decimal("0.5"), {1, 2}, float("nan")])
+def test_note_of_any_kind_costs_no_answer(log, read, note):
+    assert run("Who?", config=build_config(Script("one"), Note(note), log))["answers"] == ["one"]
+    assert [record.answer for record in read()] == ["one"]
+
+
+def test_name_of_a_file_that_is_no_text_costs_no_answer(log, read, tmp_path):
+    file = tmp_path / os.fsdecode(b"whale\xff.png")
+    file.write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert run("Who?", source=Source.from_file(file), config=build_config(Script("one"), log))["answers"] == ["one"]
+    assert read()[0].sources[0].endswith("whale?.png")
+
+
+def test_streamed_answer_with_half_a_character_is_written(log, read, server):
+    config = Config(provider="local", model="m", base_url=f"{server.url}/v1", plugins=[HalfCharacter(), log])
+    assert stream("Who?", config=config).result()["answers"] == ["echo: Who?"]
+    assert decode_record(read()[0], config).text == "half \ufffd"
+
+
+class HalfCharacter:
+    """Middleware whose streams hold an answer with half a character."""
+
+    @hookimpl
+    def pollux_call_stream(self, call, proceed):
+        for item in proceed(call):
+            yield attrs.evolve(item, response=_halve(item.response)) if isinstance(item, Reply) else item
+
+
+def _halve(response):
+    choice = {"message": {"role": "assistant", "content": "half \ud83d"}, "finish_reason": "stop"}
+    return attrs.evolve(response, body={"choices": [choice]})
 
 
 def test_raw_answer_of_another_provider_is_not_decoded(log, read, server):

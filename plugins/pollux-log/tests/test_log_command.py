@@ -23,7 +23,7 @@ def path(tmp_path):
         request_concurrency=1,
         plugins=[Script(ANSWER, failing(400, "too rude"), "nobody"), log],
     )
-    run_many(["Who?", "Why 100%?", "Who " + "again " * 30], config=config, options=Options(on_error="keep"))
+    run_many(["Who?", "Why 100%?", "Who \u00c4rger " + "again " * 30], config=config, options=Options(on_error="keep"))
     log.close()
     return path
 
@@ -64,7 +64,16 @@ def test_lists_as_json(call):
 
 
 @pytest.mark.parametrize(
-    ("text", "ids"), [("AHAB", ["1"]), ("100%", ["2"]), ("too rude", ["2"]), ("who", ["3", "1"]), ("whale", ["no"])]
+    ("text", "ids"),
+    [
+        ("AHAB", ["1"]),
+        ("100%", ["2"]),
+        ("too rude", ["2"]),
+        ("who", ["3", "1"]),
+        ("whale", ["no"]),
+        ("\u00e4RGER", ["3"]),
+        ("\udcff 100", ["no"]),
+    ],
 )
 def test_finds_texts_in_prompts_answers_and_errors(call, text, ids):
     assert [line.split()[0] for line in call("search", text)[1].out.splitlines()] == ids
@@ -88,10 +97,15 @@ def test_shows_one_call_as_json(call):
     assert json.loads(call("show", "1", "--json")[1].out)["answer"] == "Ahab did.\nTwice."
 
 
-def test_call_that_the_log_does_not_have_is_refused(call):
-    code, printed = call("show", "9")
+@pytest.mark.parametrize("number", ["9", "9" * 30])
+def test_call_that_the_log_does_not_have_is_refused(call, number):
+    code, printed = call("show", number)
     assert code == 2
-    assert "the log has no call 9" in printed.err
+    assert f"the log has no call {number}" in printed.err
+
+
+def test_number_of_calls_may_be_of_any_size(call):
+    assert len(call("list", "-n", "9" * 30)[1].out.splitlines()) == 3
 
 
 def test_log_that_does_not_exist_is_refused_and_not_created(call, tmp_path):

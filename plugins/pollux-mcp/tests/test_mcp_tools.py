@@ -9,6 +9,8 @@ import pytest
 import pollux_durable
 from mcp_servers import OFFICIAL, build_model, call, find, read_tool_turns
 from pollux_mcp import Limits, MCPServer, MCPServerError
+from pollux_mcp.approving import Approver
+from pollux_mcp.calling import ToolCaller
 from pollux_sync import ConfigurationError, Session, Source, ToolFailure, run_tools
 from pollux_sync.plugin import AnswerMismatch
 
@@ -342,3 +344,9 @@ def test_calls_the_filesystem_server_of_npm(tmp_path):
     except MCPServerError as error:
         pytest.skip(f"npm cannot start the server: {error}")
     assert text == "a note"
+
+
+def test_argument_may_have_any_name():
+    approver = Approver(lambda *_: False, "server")
+    caller = ToolCaller(connect=lambda: None, settings=None, approver=approver, tool="ask", is_read_only=False)
+    assert caller(self=1) == ToolFailure("the call of 'ask' was not approved")

@@ -17,12 +17,15 @@ from pollux_sync import (
     Config,
     ConfigurationError,
     Options,
+    ReasoningDelta,
     Reply,
     Source,
     StreamToolCall,
+    StreamUsage,
     TextDelta,
     ToolCall,
     ToolCallDelta,
+    Usage,
     collect_deferred,
     create_cache,
     defer_many,
@@ -36,6 +39,7 @@ from pollux_sync import (
 from pollux_sync.hooks.loading import MIDDLEWARE, load
 from pollux_sync.testing import Script
 
+LONG_MAIL = "ada.morrow.of.the.lighthouse@lamp.example"
 MAIL, PHONE, CARD = "ada@lamp.example", "+49 30 901820", "4111 1111 1111 1111"
 
 
@@ -113,6 +117,40 @@ def test_sources_instructions_and_history_are_redacted(redact):
     assert sent.count(redact.redact(PHONE)) == 2
 
 
+def test_name_of_a_file_is_redacted(tmp_path):
+    class Seen:
+        calls = []
+
+        @hookimpl(wrapper=True)
+        def pollux_call(self, call):
+            self.calls.append(call)
+            return (yield)
+
+    file = tmp_path / "Ada Morrow.png"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n")
+    plugins = [Script("one"), Seen(), Redact(names=["Ada Morrow"])]
+    config = Config(provider="openai", model="m", use_mock=True, plugins=plugins)
+    result = run("Who is it?", source=Source.from_file(file), config=config)
+    (part,) = Seen.calls.pop().parts
+    assert part.source.identifier.startswith(str(tmp_path / "[NAME_"))
+    assert part.source.content_loader() == file.read_bytes()
+    assert result["answers"] == ["one"]
+
+
+def test_texts_before_which_an_answer_ends_are_redacted(redact):
+    config = build_config(redact, "fine")
+    run(f"Who is {MAIL}?", config=config, options=Options(stop=[MAIL, "END"]))
+    (body,) = config.plugins[0].requests
+    assert body["stop"] == [*read_texts(body["prompt"]), "END"]
+
+
+def test_address_of_a_file_stays_what_it_is(tmp_path):
+    redact = Redact(names=["Ada Morrow"])
+    source = Source.from_uri("https://lamp.example/Ada%20Morrow/Ada Morrow.png", mime_type="image/png")
+    plan = explain("Who?", sources=[source], config=build_config(redact))
+    assert "Ada Morrow.png" in json.dumps(plan.to_dict(), default=str)
+
+
 def test_conversation_continues_with_the_real_values(redact, server):
     config = Config(provider="local", model="m", base_url=f"{server.url}/v1", plugins=[redact])
     first = run(f"I am {MAIL}.", config=config, options=Options(history=[]))
@@ -157,6 +195,48 @@ class Contact:
     mail: str
 
 
+def test_number_in_the_arguments_of_a_tool_leaves_them_json(redact):
+    arguments = f'{{"card": {CARD.replace(" ", "")}, "n": 1.50, "text": "Dear\\n{MAIL}"}}'
+    called = Reply(tool_calls=(ToolCall("1", "pay", arguments),), finish_reason="tool_calls")
+    config = build_config(redact, called, "done")
+    run_tools("Pay.", tools=[pay], config=config)
+    _, turn, _ = config.plugins[0].requests[1]["history"]
+    sent = json.loads(turn["tool_calls"][0]["arguments"])
+    assert re.fullmatch(r"\[CARD_[0-9A-F]{8}\]", sent["card"])
+    assert re.fullmatch(r"Dear\n\[EMAIL_[0-9A-F]{8}\]", sent["text"])
+    assert '"n": 1.50' in turn["tool_calls"][0]["arguments"]
+
+
+def pay(card: int, n: float, text: str) -> str:
+    """Pay."""
+    return "paid"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"who": "Zo\u00eb M\u00fcller"}),
+        json.dumps([{"text": "Dear\nZo\u00eb M\u00fcller"}]),
+        json.dumps({"who": "Zo\u00eb\nM\u00fcller"}),
+    ],
+)
+def test_names_behind_the_escapes_of_json_are_found(text):
+    redacted = Redact(names=["Zo\u00eb M\u00fcller"]).redact(text)
+    assert "[NAME_" in redacted
+    assert "ller" not in redacted
+    json.loads(redacted)
+
+
+def test_json_without_data_stays_as_it_was_written(redact):
+    text = '{ "a" : "Zo\\u00eb", "b":1.50}'
+    assert redact.redact(text) == text
+
+
+@pytest.mark.parametrize("text", ['"\\"' * 50_000, '"' * 100_000, "1" * 100_000, '{"a": "' + "b" * 100_000])
+def test_arguments_that_were_cut_off_take_no_time(redact, text):
+    assert redact._redact_json(text) == text
+
+
 def test_typed_answers_hold_the_real_values(redact):
     config = build_config(redact, lambda body: {"mail": read_texts(body)[0]})
     result = run(f"Mail of {MAIL}?", config=config, options=Options(response_schema=Contact))
@@ -164,15 +244,18 @@ def test_typed_answers_hold_the_real_values(redact):
 
 
 def test_reasoning_and_citations_hold_the_real_values(redact):
-    placeholder = redact.redact(MAIL)
-    text = f"See {placeholder} there."
-    citation = Citation(text=f"of {placeholder}", start=len("See "), end=len(f"See {placeholder}"))
+    # Longer than its placeholder, so that what is behind it moves.
+    placeholder = redact.redact(LONG_MAIL)
+    text = f"{placeholder}: see {placeholder} there."
+    citation = Citation(
+        text=f"of {placeholder}", start=len(f"{placeholder}: see "), end=len(f"{placeholder}: see {placeholder}")
+    )
     reply = Reply(text=text, reasoning=f"{placeholder}?", citations=(citation,), finish_reason="stop")
     result = run("Who?", config=build_config(redact, reply))
-    assert result["reasoning"] == [f"{MAIL}?"]
+    assert result["reasoning"] == [f"{LONG_MAIL}?"]
     (found,) = result["citations"][0]
-    assert found["text"] == f"of {MAIL}"
-    assert result["answers"][0][found["start"] : found["end"]] == MAIL
+    assert found["text"] == f"of {LONG_MAIL}"
+    assert result["answers"][0][found["start"] : found["end"]] == LONG_MAIL
 
 
 def test_placeholder_that_nobody_has_made_stays(redact):
@@ -258,6 +341,31 @@ def test_arguments_of_tools_are_restored_wherever_they_are_cut(text, sizes):
     assert "".join(delta.arguments for delta in deltas if delta.index == 0) == end.tool_calls[0].arguments
     assert end.tool_calls[0].arguments == restore_json(text)
     assert [(delta.id, delta.name) for delta in deltas if delta.id] == [("1", "look"), ("2", "other")]
+
+
+@given(text=texts, sizes=st.lists(st.integers(0, 9), max_size=8))
+def test_usage_between_two_pieces_changes_nothing(text, sizes):
+    items = [item for piece in cut(text, sizes) for item in (TextDelta(piece), StreamUsage(Usage(output_tokens=1)))]
+    *deltas, reply = restore_stream(iter([*items, Reply(text=text)]), restore, restore_json, is_json=False)
+    assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == reply.text
+    assert deltas.count(items[1]) == len(items) // 2
+
+
+@given(text=texts, sizes=st.lists(st.integers(0, 9), max_size=8))
+def test_arguments_of_tools_that_take_turns_are_restored(text, sizes):
+    items = [ToolCallDelta(index, piece) for piece in cut(text, sizes) for index in (0, 1)]
+    *deltas, _ = restore_stream(iter([*items, Reply()]), restore, restore_json, is_json=False)
+    for index in (0, 1):
+        joined = "".join(delta.arguments for delta in deltas if delta.index == index)
+        assert joined == restore_json(text)
+
+
+def test_text_that_ends_in_a_bracket_comes_before_what_follows_it():
+    items = [TextDelta("see ["), ReasoningDelta("hm ["), ToolCallDelta(0, "{}"), Reply(text="see [")]
+    *deltas, _ = restore_stream(iter(items), restore, restore_json, is_json=False)
+    kinds = [type(delta) for delta in deltas]
+    assert kinds == sorted(kinds, key=[TextDelta, ReasoningDelta, ToolCallDelta].index)
+    assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == "see ["
 
 
 def test_stream_of_a_real_server_is_restored(redact, server):

@@ -185,7 +185,8 @@ class Stream(Typed[T]):
     def partials(self) -> Iterator[Any]:
         """A structured answer while it grows, as plain data: each time the dict or list as far as it has come.
 
-        A text shows the part that has arrived, a number only when it is complete. Nothing is checked before the end:
+        A text shows the part that has arrived, a number only when it is complete. Of an answer beyond 16,000 characters
+        not every piece is shown. Nothing is checked before the end:
         ``result()["structured"][0]`` is the instance of the schema's class. Raises ConfigurationError without a schema,
         or for several prompts.
         """

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime
 from importlib.resources import files
 from importlib.util import find_spec
+from keyword import iskeyword
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: The normal form of a name (PEP 503) that begins with a letter, because a class and a variable are named after it.
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+#: A line of a template that imports names: a statement, or one of the names between its brackets.
+_IMPORT = re.compile(r"\s*(?:from|import) |\s+\w+,$")
 _PREFIX = "pollux-"
 #: The ending of a template. It keeps tools from reading a template as the file that will be written.
 _ENDING = ".txt"
@@ -141,13 +144,21 @@ def _build_values(scaffold: Scaffold, name: str) -> dict[str, str]:
         "name": name,
         "distribution": f"{_PREFIX}{name}",
         "package": package,
-        "class_name": "".join(word.capitalize() for word in name.split("-")),
+        "class_name": _name_class(scaffold, name),
         "key_env": f"{name.upper().replace('-', '_')}_API_KEY",
         "group": scaffold.group,
         "summary": Template(scaffold.summary).substitute(name=name),
         "dependencies": ", ".join(f'"{dependency}"' for dependency in dependencies),
         "year": str(datetime.now(UTC).year),
     }
+
+
+def _name_class(scaffold: Scaffold, name: str) -> str:
+    """Return the name of the plugin's class, which must not be a word of Python or a name that its module imports."""
+    class_name = "".join(word.capitalize() for word in name.split("-"))
+    imports = (line for _, text in _iter_templates(scaffold) for line in text.splitlines() if _IMPORT.match(line))
+    taken = {word for line in imports for word in re.findall(r"\w+", line)}
+    return f"{class_name}Plugin" if iskeyword(class_name) or class_name in taken else class_name
 
 
 def _name_package(name: str) -> str:

@@ -126,7 +126,8 @@ TEXT_FILE_RULE = SourceRule(
 class ConfigOption(Value):
     """One key of ``Config(provider_options={...})`` that the provider accepts.
 
-    ``about`` describes the option to users; it is the hint of the error when a value is refused.
+    ``about`` describes the option to users; it is the hint of the error when a value is refused. ``changes_answers``
+    marks an option by which the same request is answered otherwise: it is part of the key of a request.
     """
 
     name: str
@@ -134,6 +135,7 @@ class ConfigOption(Value):
     about: str
     minimum: float | None = None
     maximum: float | None = None
+    changes_answers: bool = False
 
     def find_problem(self, value: object) -> str | None:
         """Return what is wrong with ``value``, or None if the option accepts it.

@@ -15,7 +15,9 @@ from pollux_sync.data.request import AssetPart, InlinePart, UploadPart
 from pollux_sync.engine.encoding import encode_request
 
 if TYPE_CHECKING:
-    from pollux_sync.data.provider import HttpRequest, ProviderInfo
+    from collections.abc import Mapping
+
+    from pollux_sync.data.provider import ConfigOption, HttpRequest, ProviderInfo
     from pollux_sync.data.request import Call, Part
     from pollux_sync.hooks.relay import Hooks
 
@@ -26,10 +28,11 @@ KEY_VERSION = 1
 def request_key(call: Call, hooks: Hooks) -> str:
     """Return the key of a call's request: a hex SHA-256, equal for requests that ask the same of the same model.
 
-    It covers the version of the key, the provider, the address, the path, the body with its fields in any order, and
-    the call's ``provider_headers`` without secret ones. A file counts by its content, whether it goes inside the
-    request or is stored, under whatever id; one that others have stored counts by its id. The key of a mock differs
-    from that of its provider. Raises ConfigurationError for a call that cannot be encoded.
+    It covers the version of the key, the provider, the address, the path, the body with its fields in any order,
+    the call's ``provider_headers`` without secret ones, and options of the configuration that change answers. A
+    file counts by its content, whether it goes inside the request or is stored, under whatever id; one that others
+    have stored counts by its id. The key of a mock differs from that of its provider. Raises ConfigurationError for
+    a call that cannot be encoded.
     """
     return hash_request(render_request(call, hooks), hooks)
 
@@ -61,7 +64,22 @@ def hash_request(request: HttpRequest, hooks: Hooks) -> str:
     asked = sorted((name, value) for name, value in request.extra_headers.items() if not is_secret(name))
     if asked:
         digest.update(encode_json(asked))
+    settings = _list_settings(hooks)
+    if settings:
+        digest.update(encode_json({"provider_options": settings}))
     return digest.hexdigest()
+
+
+def _list_settings(hooks: Hooks) -> list[tuple[str, object]]:
+    """Return the options of the configuration by which the same request is answered otherwise."""
+    given = hooks.config.provider_options
+    if not given:
+        return []
+    return [(option.name, given[option.name]) for option in hooks.info.config_options if _counts(option, given)]
+
+
+def _counts(option: ConfigOption, given: Mapping[str, object]) -> bool:
+    return option.changes_answers and option.name in given
 
 
 # Kept, since the requests of one provider begin alike: bulk work asks for a key with every item.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pollux_sync.data.request import Call
+    from pollux_sync.hooks.relay import Hooks
     from pollux_sync.schemas import AnswerFormat
 
 
@@ -36,6 +37,12 @@ def ask_until_fitting(call: Call, answers: AnswerFormat | None, ask: Callable[[C
         usage = _add_usage(reply.usage, repaired.usage)
         reply = attrs.evolve(repaired, usage=usage, attempts=reply.attempts + repaired.attempts)
     return reply
+
+
+def find_mismatch(reply: Reply, call: Call, hooks: Hooks) -> str | None:
+    """Return why an answer does not fit the response schema of its call, None if it fits or the call has none."""
+    wanted = call.options.response_schema
+    return None if wanted is None else _find_mismatch(schemas.answer_format(wanted, hooks.info.schema_dialect), reply)
 
 
 def _find_mismatch(answers: AnswerFormat | None, reply: Reply) -> str | None:

@@ -15,6 +15,10 @@ _CLOSERS = {"{": "}", "[": "]"}
 #: The next character that means something outside of a text, and inside of one.
 _OUTSIDE = re.compile(r'[{}\[\]",:]')
 _INSIDE = re.compile(r'["\\]')
+#: An answer up to this length is read with each piece, a longer one when it has grown by a share of its length: to read
+#: all of it with each piece takes quadratic time.
+_SHORT_CHARS = 16_000
+_GROWN_SHARE = 1 / 256
 #: The first half of a character that is written as two escapes.
 _HALF = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}")
 #: An escape, or such a pair of them, of which something is missing.
@@ -44,7 +48,7 @@ class GrowingJson:
             start = re.search(r"[{\[]", piece)
             piece = piece[start.start() :] if start else ""
         self._text += piece
-        while not self._is_complete and self._step():
+        while not self.is_complete and self._step():
             pass
 
     def read(self) -> Any:
@@ -56,7 +60,13 @@ class GrowingJson:
         return self._close(self._text[: self._sound_end]) if self._sound_end else None
 
     @property
-    def _is_complete(self) -> bool:
+    def n_chars(self) -> int:
+        """The length of the text so far."""
+        return len(self._text)
+
+    @property
+    def is_complete(self) -> bool:
+        """True once the object or array has ended."""
         return bool(self._sound_end) and not self._open
 
     def _close(self, beginning: str) -> Any:
@@ -111,10 +121,15 @@ class PartialAnswers:
         self._answers = answers
         self._json = GrowingJson()
         self._last: Any = None
+        self._next_chars = 0
 
     def add(self, piece: str) -> Any:
-        """Return the value so far with the next piece; None if it is as before, or not known yet."""
+        """Return the value so far with the next piece; None if it is as before, or not known or looked at yet."""
         self._json.add(piece)
+        n_chars = self._json.n_chars
+        if n_chars < self._next_chars and not self._json.is_complete:
+            return None
+        self._next_chars = 0 if n_chars < _SHORT_CHARS else n_chars + int(n_chars * _GROWN_SHARE)
         try:
             grown = self._json.read()
             value = None if grown is None else self._answers.lift(grown)

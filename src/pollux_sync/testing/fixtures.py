@@ -38,15 +38,17 @@ def recorded(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Recorde
     """
     from pollux_sync.testing.recording import Replayer
 
-    players: list[Recorder | Replayer] = []
+    players: dict[str, Recorder | Replayer] = {}
 
     def open_recording(name: str) -> Recorder | Replayer:
-        players.append(_open_player(request.path.parent / name, may_record=request.config.getoption(_RECORD)))
-        return players[-1]
+        # One for each file: the last of two recorders would write over what the first has kept.
+        if name not in players:
+            players[name] = _open_player(request.path.parent / name, may_record=request.config.getoption(_RECORD))
+        return players[name]
 
     yield open_recording
-    misses = [error for player in players if isinstance(player, Replayer) for error in player.misses]
-    for player in players:
+    misses = [error for player in players.values() if isinstance(player, Replayer) for error in player.misses]
+    for player in players.values():
         if not isinstance(player, Replayer):
             player.recording.save()
     if misses:

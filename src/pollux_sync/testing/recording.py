@@ -84,7 +84,8 @@ class Recording:
         kept = [{"request": each.request, "response": each.response} for each in self._exchanges]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"format": _FORMAT, "exchanges": kept}, indent=2, ensure_ascii=False)
-        self.path.write_text(f"{text}\n", encoding="utf-8")
+        # Half a character, which a stream may cut off, is written as the escape of JSON that it came as.
+        self.path.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
 
     def add(self, request: dict[str, Any], response: dict[str, Any]) -> None:
         """Add one exchange."""
@@ -119,7 +120,7 @@ class _Player:
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
-        self._secrets: set[str] = set()
+        self._secrets: frozenset[str] = frozenset()
 
     def build_config(self, **fields: Any) -> Config:
         """Return a Config with this middleware innermost."""
@@ -128,16 +129,20 @@ class _Player:
     @hookimpl(wrapper=True)
     def pollux_plan(self, plan: Plan) -> Generator[None, Plan, Plan]:
         """Note the secrets of a plan, which a service may repeat."""
-        self._secrets |= {*plan.request.config.secrets, *plan.request.options.secrets}
+        self._learn(*plan.request.config.secrets, *plan.request.options.secrets)
         return (yield)
 
     def _describe(self, request: HttpRequest) -> dict[str, Any]:
         """Return what is kept of a request, and compared."""
-        self._secrets |= {*iter_secrets(request.extra_headers)}
+        self._learn(*iter_secrets(request.extra_headers))
         payload = {"payload": _describe_payload(request.payload)} if request.payload else {}
         described = {"method": request.method, "path": request.path, "body": request.body, **payload}
         # Through JSON, so that it equals what is read from a file.
         return map_texts(json.loads(json.dumps(described)), lambda text: _shorten(self._scrub(text)))  # type: ignore[no-any-return]
+
+    def _learn(self, *secrets: str) -> None:
+        # A new set: other threads go through the old one.
+        self._secrets = self._secrets.union(secrets)
 
     def _scrub(self, text: str) -> str:
         for secret in self._secrets:

@@ -17,6 +17,7 @@ from pollux_sync.plugin import (
     check_choice,
     check_int,
     check_seconds,
+    find_mismatch,
     hookimpl,
     read_number,
     read_variable,
@@ -86,7 +87,7 @@ class Cache:
             return proceed(call)
         key = request_key(call, hooks)
         found = self._find(key, call, hooks)
-        return found or self._keep(key, proceed(call))
+        return found or self._keep(key, proceed(call), call, hooks)
 
     @hookimpl
     def pollux_call_stream(
@@ -102,7 +103,7 @@ class Cache:
             yield found
             return
         for item in proceed(call):
-            yield self._keep(key, item) if isinstance(item, Reply) else item
+            yield self._keep(key, item, call, hooks) if isinstance(item, Reply) else item
 
     def _is_kept(self, call: Call) -> bool:
         """Return whether the same call may be answered by a kept answer."""
@@ -123,17 +124,23 @@ class Cache:
             reply = hooks.decode(response, call)
         except Exception:  # noqa: BLE001 - an answer that another version of the provider wrote is asked for again
             return None
+        # Another class may be asked for by the same schema, and refuse what fits this.
+        if find_mismatch(reply, call, hooks) is not None:
+            return None
         return _mark_hit(attrs.evolve(reply, response=response), stored)
 
-    def _keep(self, key: str, reply: Reply) -> Reply:
+    def _keep(self, key: str, reply: Reply, call: Call, hooks: Hooks) -> Reply:
         response = reply.response
         if (
             response is not None
             and response.body is not None
             and reply.has_content
             and reply.finish_reason in _FINISHED
+            # The hit would stand in place of the repairs, for ever.
+            and find_mismatch(reply, call, hooks) is None
         ):
-            content = response.content or json.dumps(response.body, ensure_ascii=False).encode()
+            # Escaped: an answer may hold half a character, which UTF-8 cannot.
+            content = response.content or json.dumps(response.body).encode()
             self._store.keep(key, content)
         return reply.add_note("cache", {"hit": False})
 

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from pollux_sync.plugin import SqliteFile
+from pollux_sync.plugin import ConfigurationError, SqliteFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,12 +53,15 @@ class AnswerStore:
         return row and StoredAnswer(*row)
 
     def keep(self, key: str, content: bytes) -> None:
-        """Keep an answer in place of an earlier one."""
+        """Keep an answer in place of an earlier one. One that is larger than the limit would make all others go."""
+        if len(content) > self._max_bytes:
+            return
         try:
             with self._file.begin() as connection:
                 connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (key, content, time.time()))
                 self._make_room(connection, len(content))
-        except sqlite3.Error as error:
+        # It may have to be opened again, if another thread has closed it while the answer was on its way.
+        except (sqlite3.Error, ConfigurationError) as error:
             log.warning("an answer cannot be kept in %s: %s", self._file.path, error)
 
     def clear(self) -> None:

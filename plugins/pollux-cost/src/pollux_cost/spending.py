@@ -24,12 +24,12 @@ from pollux_sync.plugin import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
 
-    from pollux_sync.plugin import Call, DeferredJob, Delta, Hooks, Plan
+    from pollux_sync.plugin import Attempt, Call, DeferredBatch, DeferredJob, Delta, Hooks, Plan
 
 _NOTHING = Usage(input_tokens=0, output_tokens=0, total_tokens=0)
 #: The output that is set aside for a call whose length nothing limits.
 _UNLIMITED_OUTPUT = 4_096
-#: The failures of calls that the provider may have carried out, and bills.
+#: The failures of attempts that the provider may have carried out, and bills.
 _BILLED = frozenset({"timeout", "malformed"})
 
 
@@ -52,6 +52,10 @@ class Cost:
         self._budget_usd = None if budget_usd is None else Decimal(str(budget_usd))
         self._lock = threading.Lock()
         self._reserved_usd = Decimal(0)
+        # What each request of a submitted job may cost, by job, and the answers that have been counted.
+        self._shares_usd: dict[str, Decimal] = {}
+        self._collected: dict[str, bytearray] = {}
+        self._planned = threading.local()
         self.spent_usd = Decimal(0)
 
     @hookimpl
@@ -66,22 +70,52 @@ class Cost:
             for model in {call.model for call in plan.calls}:
                 self._check_price(model, hooks)
             if plan.is_deferred:
-                self._check_left(sum((self._estimate(call, hooks, "batch") for call in plan.calls), Decimal(0)))
+                amount = sum((self._estimate(call, hooks, "batch") for call in plan.calls), Decimal(0))
+                with self._lock:
+                    self._check_left(amount)
+                # For the jobs that this thread submits next.
+                self._planned.share_usd = amount / max(1, len(plan.calls))
         return plan
+
+    @hookimpl(wrapper=True)
+    def pollux_submit_deferred(self, batch: DeferredBatch) -> Generator[None, DeferredJob, DeferredJob]:
+        job = yield
+        self._set_aside(job, batch)
+        return job
+
+    @hookimpl(wrapper=True)
+    def pollux_find_deferred(self, batch: DeferredBatch) -> Generator[None, DeferredJob | None, DeferredJob | None]:
+        job = yield
+        if job is not None:
+            self._set_aside(job, batch)
+        return job
+
+    def _set_aside(self, job: DeferredJob, batch: DeferredBatch) -> None:
+        """Set aside what a submitted job may cost, until its answers are collected."""
+        share: Decimal = getattr(self._planned, "share_usd", Decimal(0))
+        with self._lock:
+            if job.job_id not in self._shares_usd:
+                self._shares_usd[job.job_id] = share
+                self._reserved_usd += share * batch.request_count
 
     @hookimpl
     def pollux_call(self, call: Call, proceed: Callable[[Call], Reply], hooks: Hooks) -> Reply:
-        with self._reserve(call, hooks) as settle:
-            return settle(self._add_price(call, proceed(call), hooks, call.options.priced_tier))
+        with self._reserve(call, hooks) as reservation:
+            reply = self._add_price(call, proceed(call), hooks, call.options.priced_tier)
+            reservation.settle(reply)
+            return reply
 
     @hookimpl
     def pollux_call_stream(
         self, call: Call, proceed: Callable[[Call], Iterator[Delta | Reply]], hooks: Hooks
     ) -> Iterator[Delta | Reply]:
-        with self._reserve(call, hooks) as settle:
+        with self._reserve(call, hooks) as reservation:
             for item in proceed(call):
+                reservation.has_begun = True
                 if isinstance(item, Reply):
-                    yield settle(self._add_price(call, item, hooks, call.options.priced_tier))
+                    reply = self._add_price(call, item, hooks, call.options.priced_tier)
+                    reservation.settle(reply)
+                    yield reply
                 else:
                     yield item
 
@@ -89,10 +123,28 @@ class Cost:
     def pollux_call_deferred(
         self, call: Call, proceed: Callable[[Call], Reply], job: DeferredJob, hooks: Hooks
     ) -> Reply:
-        reply = self._add_price(call, proceed(call), hooks, "batch")
-        with self._lock:
-            self.spent_usd += reply.cost_usd or 0
+        cost = Decimal(0)
+        try:
+            reply = self._add_price(call, proceed(call), hooks, "batch")
+            cost = reply.cost_usd or cost
+        finally:
+            self._count_collected(job, call, cost)
         return reply
+
+    def _count_collected(self, job: DeferredJob, call: Call, cost: Decimal) -> None:
+        with self._lock:
+            # A job can be collected again, which costs nothing.
+            if self._is_new(job, call):
+                self._reserved_usd -= self._shares_usd.get(job.job_id, Decimal(0))
+                self.spent_usd += cost
+
+    def _is_new(self, job: DeferredJob, call: Call) -> bool:
+        """Return whether an answer is collected for the first time, and note it."""
+        # A byte for each: a job may have a million.
+        noted = self._collected.setdefault(job.job_id, bytearray())
+        noted.extend(bytes(max(0, call.index + 1 - len(noted))))
+        is_new, noted[call.index] = not noted[call.index], 1
+        return is_new
 
     def _add_price(self, call: Call, reply: Reply, hooks: Hooks, tier: str) -> Reply:
         # Middleware inside may know it: an answer of a cache costs nothing.
@@ -108,31 +160,25 @@ class Cost:
     # Budget
 
     @contextmanager
-    def _reserve(self, call: Call, hooks: Hooks) -> Iterator[Callable[[Reply], Reply]]:
-        """Set aside the most that a call may cost, until the function that is given has its reply.
+    def _reserve(self, call: Call, hooks: Hooks) -> Iterator[_Reservation]:
+        """Set aside the most that a call may cost, until its end is known.
 
-        Raises PlanningError if the budget does not allow the call. A call whose end is not known counts as the most.
+        Raises PlanningError if the budget does not allow the call.
         """
         amount = Decimal(0) if self._budget_usd is None else self._estimate(call, hooks, call.options.priced_tier)
-        spent = amount
+        reservation = _Reservation(amount, spent=amount)
         with self._lock:
             self._check_left(amount)
             self._reserved_usd += amount
-
-        def settle(reply: Reply) -> Reply:
-            nonlocal spent
-            spent = amount if reply.cost_usd is None else reply.cost_usd
-            return reply
-
         try:
-            yield settle
+            yield reservation
         except PolluxError as error:
-            spent = amount if getattr(error, "kind", None) in _BILLED else Decimal(0)
+            reservation.fail(error)
             raise
         finally:
             with self._lock:
                 self._reserved_usd -= amount
-                self.spent_usd += spent
+                self.spent_usd += reservation.spent
 
     def _check_left(self, amount: Decimal) -> None:
         if self._budget_usd is None:
@@ -161,6 +207,28 @@ class Cost:
         if cost is None:
             cost = hooks.price(call.model, usage)
         return cost or Decimal(0)
+
+
+@attrs.define
+class _Reservation:
+    """What one call may cost, and what it has ``spent``: the most, as long as its end is not known."""
+
+    amount: Decimal
+    spent: Decimal
+    has_begun: bool = False
+
+    def settle(self, reply: Reply) -> None:
+        """Count an answer, and the attempts before it that may be billed too."""
+        cost = self.amount if reply.cost_usd is None else reply.cost_usd
+        self.spent = cost + self._count_lost(reply.attempts)
+
+    def fail(self, error: PolluxError) -> None:
+        """Count the attempts at a call that failed which may be billed. A stream that has begun is."""
+        least = self.amount if self.has_begun else Decimal(0)
+        self.spent = max(least, self._count_lost(error.attempts))
+
+    def _count_lost(self, attempts: tuple[Attempt, ...]) -> Decimal:
+        return sum((self.amount for attempt in attempts if attempt.kind in _BILLED), Decimal(0))
 
 
 def _check_prices(prices: Mapping[str, object]) -> None:

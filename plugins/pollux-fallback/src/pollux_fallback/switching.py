@@ -9,6 +9,7 @@ from pollux_sync.plugin import (
     Config,
     ConfigurationError,
     FaultKind,
+    PolluxError,
     Reply,
     check_forwarding,
     forward_call,
@@ -61,11 +62,11 @@ class Fallback:
 
     @hookimpl
     def pollux_call(self, call: Call, proceed: Callable[[Call], Reply], hooks: Hooks, stop: threading.Event) -> Reply:
-        failures: list[APIError] = []
+        failures: list[PolluxError] = []
         for config in (None, *self._to):
             try:
                 reply = proceed(call) if config is None else forward_call(call, hooks, config, stop)
-            except APIError as error:
+            except PolluxError as error:
                 self._go_on(error, failures, stop)
             else:
                 return _finish(reply, failures, call, hooks, config)
@@ -76,14 +77,14 @@ class Fallback:
         self, call: Call, proceed: Callable[[Call], Iterator[Delta | Reply]], hooks: Hooks, stop: threading.Event
     ) -> Iterator[Delta | Reply]:
         self._check(call, is_streamed=True)
-        failures: list[APIError] = []
+        failures: list[PolluxError] = []
         for config in (None, *self._to):
             has_begun = False
             try:
                 for item in proceed(call) if config is None else forward_stream(call, hooks, config, stop):
                     has_begun = True
                     yield _finish(item, failures, call, hooks, config) if isinstance(item, Reply) else item
-            except APIError as error:
+            except PolluxError as error:
                 # What the caller has seen cannot be taken back.
                 if has_begun:
                     raise
@@ -102,28 +103,30 @@ class Fallback:
                     f"the fallback to {_name(config)} cannot take this call: {error.message}", hint=error.hint
                 ) from error
 
-    def _go_on(self, error: APIError, failures: list[APIError], stop: threading.Event) -> None:
+    def _go_on(self, error: PolluxError, failures: list[PolluxError], stop: threading.Event) -> None:
         """Keep a failure after which the next configuration is asked. Raises one after which none is."""
+        # Others are not about a provider, such as the refusal of a budget.
+        kind = error.kind if isinstance(error, APIError) else None
         if failures:
             error.attempts = (*failures[-1].attempts, *error.attempts)
         failures.append(error)
-        if error.kind not in self._on or stop.is_set():
+        if kind not in self._on or stop.is_set():
             raise _build_failure(failures)
 
 
-def _finish(reply: Reply, failures: list[APIError], call: Call, hooks: Hooks, config: Config | None) -> Reply:
+def _finish(reply: Reply, failures: list[PolluxError], call: Call, hooks: Hooks, config: Config | None) -> Reply:
     """Return the reply with all attempts, and with a note of the switch if there was one."""
     if config is None:
         return reply
     note: dict[str, Any] = {
         "from": f"{hooks.info.name}/{call.model}",
         "to": _name(config),
-        "failures": [{"kind": failure.kind, "message": failure.message} for failure in failures],
+        "failures": [{"kind": getattr(failure, "kind", None), "message": failure.message} for failure in failures],
     }
     return reply.with_attempts((*failures[-1].attempts, *reply.attempts)).add_note("fallback", note)
 
 
-def _build_failure(failures: list[APIError]) -> APIError:
+def _build_failure(failures: list[PolluxError]) -> PolluxError:
     """Return the last failure, which names those before it."""
     *earlier, last = failures
     for failure in earlier:

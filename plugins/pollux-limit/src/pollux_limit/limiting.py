@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -22,9 +23,9 @@ from pollux_sync.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
-    from pollux_sync.plugin import Attempt, Call, Delta, Hooks, RateLimits, Usage
+    from pollux_sync.plugin import Attempt, Call, Delta, EventStream, Hooks, HttpResponse, RateLimits, Usage
 
 #: A wait that is shorter is not worth a note.
 _NOTED_S = 0.01
@@ -35,8 +36,8 @@ class Limit:
 
     * ``requests_per_minute``, ``tokens_per_minute``: the limits. Default: POLLUX_LIMIT_REQUESTS_PER_MINUTE and
       POLLUX_LIMIT_TOKENS_PER_MINUTE, else none. The tokens of a call are estimated before it is sent, and corrected by
-      its answer.
-    * ``max_wait_s``: how long a call may wait. Default: the ``timeout_s`` of its configuration.
+      its answer. A retry waits as a call does.
+    * ``max_wait_s``: how long a call, or a retry, may wait. Default: the ``timeout_s`` of its configuration.
 
     When an answer says that a quota of the provider is used up, calls wait until it is whole again.
     """
@@ -55,12 +56,15 @@ class Limit:
         self._max_wait_s = max_wait_s
         self._lock = threading.Lock()
         self._meters: dict[str, _Meter] = {}
+        # The passage of the call that a thread sends.
+        self._local = threading.local()
 
     @hookimpl
     def pollux_call(self, call: Call, proceed: Callable[[Call], Reply], hooks: Hooks, stop: threading.Event) -> Reply:
         passage = self._pass(call, hooks, stop)
         try:
-            reply = proceed(call)
+            with self._admit(passage):
+                reply = proceed(call)
         except PolluxError as error:
             self._settle_failure(passage, error)
             raise
@@ -71,39 +75,75 @@ class Limit:
         self, call: Call, proceed: Callable[[Call], Iterator[Delta | Reply]], hooks: Hooks, stop: threading.Event
     ) -> Iterator[Delta | Reply]:
         passage = self._pass(call, hooks, stop)
+        items = iter(proceed(call))
         try:
-            for item in proceed(call):
+            while True:
+                # Not while the caller has the item: it may read another stream in this thread.
+                with self._admit(passage):
+                    item = next(items, None)
+                if item is None:
+                    return
                 yield self._settle(passage, item, hooks) if isinstance(item, Reply) else item
         except PolluxError as error:
             self._settle_failure(passage, error)
             raise
 
+    @hookimpl(wrapper=True)
+    def pollux_send(self) -> Generator[None, HttpResponse, HttpResponse]:
+        self._count_attempt()
+        return (yield)
+
+    @hookimpl(wrapper=True)
+    def pollux_stream(self) -> Generator[None, EventStream, EventStream]:
+        self._count_attempt()
+        return (yield)
+
+    @contextmanager
+    def _admit(self, passage: _Passage) -> Iterator[None]:
+        """Count what this thread sends in the block as attempts at one call."""
+        outer = getattr(self._local, "passage", None)
+        self._local.passage = passage
+        try:
+            yield
+        finally:
+            self._local.passage = outer
+
+    def _count_attempt(self) -> None:
+        """Count an attempt at the call of this thread. The first has its place; each other one waits as a call does."""
+        passage: _Passage | None = getattr(self._local, "passage", None)
+        if passage is None:
+            return
+        if passage.n_sent:
+            self._wait_in(passage)
+        passage.n_sent += 1
+
     def _pass(self, call: Call, hooks: Hooks, stop: threading.Event) -> _Passage:
         """Wait until the call may be sent. Raises RateLimitError if that takes too long, APIError after a stop."""
         limit_s = hooks.config.timeout_s if self._max_wait_s is None else self._max_wait_s
-        started = time.monotonic()
-        passage = self._reserve(call.model, self._estimate(call, hooks), started, limit_s)
-        try:
-            # Looked at again after each wait: an answer may have come meanwhile that asks for a longer one.
-            while (until := passage.find_start()) > time.monotonic():
-                _check_wait(until - started, limit_s)
-                if wait_for(stop.wait, until - time.monotonic()):
-                    raise APIError("interrupted before it was sent", phase="generate")
-        except PolluxError:
-            with self._lock:
-                passage.correct((), 0)
-            raise
-        passage.waited_s = time.monotonic() - started
+        passage = _Passage(self._find_meter(call.model), self._estimate(call, hooks), limit_s, stop)
+        self._wait_in(passage)
         return passage
 
-    def _reserve(self, model: str, n_tokens: int, now: float, limit_s: float) -> _Passage:
+    def _wait_in(self, passage: _Passage) -> None:
+        """Take a place for one attempt, and wait for it. Raises as `_pass`."""
+        started = time.monotonic()
+        passage.is_refused = True
+        with self._lock:
+            place = passage.take_place(started)
+        try:
+            _wait_for_start(place, passage, started)
+        except BaseException:
+            with self._lock:
+                passage.leave_place(place)
+            raise
+        passage.is_refused = False
+        passage.waited_s += time.monotonic() - started
+
+    def _find_meter(self, model: str) -> _Meter:
         with self._lock:
             if model not in self._meters:
                 self._meters[model] = _Meter(Window(self._requests_per_minute), Window(self._tokens_per_minute))
-            meter = self._meters[model]
-            at = meter.find_time(n_tokens, now)
-            _check_wait(at - now, limit_s)
-            return _Passage(meter, meter.requests.add(1, at), meter.tokens.add(n_tokens, at))
+            return self._meters[model]
 
     def _estimate(self, call: Call, hooks: Hooks) -> int:
         if self._tokens_per_minute is None:
@@ -122,7 +162,8 @@ class Limit:
         return reply if passage.waited_s < _NOTED_S else reply.add_note("limit", {"waited_s": passage.waited_s})
 
     def _settle_failure(self, passage: _Passage, error: PolluxError) -> None:
-        wait_s = error.retry_after_s if isinstance(error, RateLimitError) else None
+        # What this object has refused itself says nothing of the provider.
+        wait_s = error.retry_after_s if isinstance(error, RateLimitError) and not passage.is_refused else None
         with self._lock:
             # What a failed call took is not known.
             passage.correct(error.attempts, None)
@@ -146,24 +187,68 @@ class _Meter:
         self.paused_until = max(self.paused_until, until)
 
 
-@attrs.define
-class _Passage:
-    """One call that was let through, as it is counted."""
+@attrs.define(eq=False)
+class _Place:
+    """One attempt, as it is counted."""
 
     meter: _Meter
     request: Entry
     tokens: Entry
-    waited_s: float = 0.0
 
     def find_start(self) -> float:
-        """Return when the call may be sent, a reading of the monotonic clock."""
+        """Return when the attempt may be sent, a reading of the monotonic clock."""
         return max(self.request.at, self.tokens.at, self.meter.paused_until)
+
+    def change(self, n_requests: int, n_tokens: int | None) -> None:
+        """Correct what is counted; None leaves the tokens as they are."""
+        self.meter.requests.change(self.request, n_requests)
+        if n_tokens is not None:
+            self.meter.tokens.change(self.tokens, n_tokens)
+
+
+@attrs.define
+class _Passage:
+    """One call that was let through, with a place for each of its attempts. The owner's lock guards it."""
+
+    meter: _Meter
+    n_tokens: int
+    limit_s: float
+    stop: threading.Event
+    n_sent: int = 0
+    is_refused: bool = False
+    waited_s: float = 0.0
+    places: list[_Place] = attrs.field(factory=list)
+
+    def take_place(self, now: float) -> _Place:
+        """Return the next place that is free. Raises RateLimitError if that would be too late."""
+        meter = self.meter
+        at = meter.find_time(self.n_tokens, now)
+        _check_wait(at - now, self.limit_s)
+        self.places.append(_Place(meter, meter.requests.add(1, at), meter.tokens.add(self.n_tokens, at)))
+        return self.places[-1]
+
+    def leave_place(self, place: _Place) -> None:
+        """Give back a place that was not used."""
+        place.change(0, 0)
+        self.places.remove(place)
 
     def correct(self, attempts: tuple[Attempt, ...], n_tokens: int | None) -> None:
         """Count the call by its attempts, of which an answer from a cache has none, and by its tokens."""
-        self.meter.requests.change(self.request, len(attempts))
-        if n_tokens is not None:
-            self.meter.tokens.change(self.tokens, n_tokens)
+        if not self.places:
+            return
+        first, *others = self.places
+        # A repair is an attempt at the same call, and its tokens are in the usage of the answer.
+        first.change((self.n_sent or len(attempts)) - len(others), n_tokens)
+        for place in others:
+            place.change(1, None if n_tokens is None else 0)
+
+
+def _wait_for_start(place: _Place, passage: _Passage, started: float) -> None:
+    # Looked at again after each wait: an answer may have come meanwhile that asks for a longer one.
+    while (until := place.find_start()) > time.monotonic():
+        _check_wait(until - started, passage.limit_s)
+        if wait_for(passage.stop.wait, until - time.monotonic()):
+            raise APIError("interrupted before it was sent", phase="generate")
 
 
 def _read_limit(name: str, value: float | None) -> float | None:

@@ -97,7 +97,10 @@ INFO = ProviderInfo(
             about="embedded model: requests at once, by default 4",
         ),
         ConfigOption(
-            name="chat_template", types=(str,), about="embedded model: Jinja text in place of the model's own"
+            name="chat_template",
+            types=(str,),
+            about="embedded model: Jinja text in place of the model's own",
+            changes_answers=True,
         ),
     ),
     sources=(

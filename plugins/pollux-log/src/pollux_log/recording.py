@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,8 @@ class Log:
     * ``path``: the file. Default: POLLUX_LOG_PATH, else ``~/.local/share/pollux-sync/log.sqlite``.
     * ``fields``: which of `FIELDS` are written. Default: POLLUX_LOG_FIELDS, separated by commas, else all.
 
-    A file that cannot be written is reported in Python's log, and costs no answer.
+    A file that cannot be opened is an error before a call is sent. One that fails later is reported in Python's log,
+    and costs no answer.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, fields: Iterable[str] | None = None) -> None:
@@ -42,6 +42,7 @@ class Log:
 
     @hookimpl(wrapper=True)
     def pollux_call(self, call: Call, hooks: Hooks) -> Generator[None, Reply, Reply]:
+        self._file.open()
         recording = _Recording("call", call, hooks)
         try:
             reply = yield
@@ -55,6 +56,7 @@ class Log:
     def pollux_call_stream(
         self, call: Call, proceed: Callable[[Call], Iterator[Delta | Reply]], hooks: Hooks
     ) -> Iterator[Delta | Reply]:
+        self._file.open()
         recording = _Recording("stream", call, hooks)
         try:
             for item in proceed(call):
@@ -78,6 +80,7 @@ class Log:
 
     @hookimpl(wrapper=True)
     def pollux_encode_deferred(self, mark: str, call: Call) -> Generator[None, dict[str, Any], dict[str, Any]]:
+        self._file.open()
         row = yield
         # The prompt is known only now: when the job has ended there is its index alone.
         facts = {**_describe_call("deferred", call), "mark": mark, "call_index": call.index}
@@ -116,7 +119,8 @@ class Log:
     def _write(self, write: Callable[..., None], *values: object) -> None:
         try:
             write(*values)
-        except sqlite3.Error as error:
+        # Whatever it is: the answer is there, and paid for.
+        except Exception as error:  # noqa: BLE001
             log.warning("a call cannot be written to %s: %s", self._file.path, error)
 
 
@@ -168,7 +172,8 @@ def _describe_call(kind: Kind, call: Call) -> dict[str, Any]:
 
 
 def _encode(body: object) -> bytes:
-    return json.dumps(body, ensure_ascii=False).encode()
+    # An answer may hold half a character, which UTF-8 cannot: as an escape it stays what it was.
+    return json.dumps(body).encode()
 
 
 def _choose_fields(fields: Iterable[str] | None) -> frozenset[str]:

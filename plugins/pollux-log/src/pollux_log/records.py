@@ -33,6 +33,8 @@ FIELDS = (
 )
 #: Those that are stored as JSON.
 _JSON_FIELDS = frozenset({"sources", "tool_calls", "usage", "attempts", "notes"})
+#: SQLite's largest number.
+_LARGEST = 2**63 - 1
 _SEARCHED = ("prompt", "answer", "error")
 _DEFAULT_PATH = "~/.local/share/pollux-sync/log.sqlite"
 _SCRIPT = """
@@ -107,6 +109,11 @@ class LogFile:
         """The path of the file."""
         return self._file.path
 
+    def open(self) -> None:
+        """Open the file if it is not open. Raises ConfigurationError for one that cannot be opened."""
+        with self._file.begin():
+            pass
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -139,32 +146,51 @@ class LogFile:
 
     def find_record(self, record_id: int) -> Record | None:
         """Return a record, None if there is none with this id."""
-        return next(self._select("WHERE id = ?", record_id), None)
+        return next(self._select("WHERE id = ?", _clamp(record_id)), None)
 
     def list_records(self, limit: int, *, only_errors: bool = False) -> list[Record]:
         """Return the latest records, the newest first."""
         condition = "WHERE error IS NOT NULL" if only_errors else ""
-        return [*self._select(f"{condition} ORDER BY id DESC LIMIT ?", limit)]
+        return [*self._select(f"{condition} ORDER BY id DESC LIMIT ?", _clamp(limit))]
 
     def search(self, text: str, limit: int) -> list[Record]:
         """Return the latest records whose prompt, answer or error contains a text, the newest first."""
-        # instr tells upper from lower case, unlike LIKE, and knows no wildcards.
-        condition = " OR ".join(f"instr(lower({name}), lower(?))" for name in _SEARCHED)
-        return [*self._select(f"WHERE {condition} ORDER BY id DESC LIMIT ?", *[text] * len(_SEARCHED), limit)]
+        # instr knows no wildcards, unlike LIKE. SQLite's own lower() knows only the letters of ASCII.
+        condition = " OR ".join(f"instr(fold({name}), ?)" for name in _SEARCHED)
+        values = [_replace_halves(text.casefold())] * len(_SEARCHED)
+        return [*self._select(f"WHERE {condition} ORDER BY id DESC LIMIT ?", *values, _clamp(limit))]
 
     def _select(self, condition: str, *values: object) -> Iterator[Record]:
         with self._file.begin() as connection:
+            connection.create_function("fold", 1, _fold, deterministic=True)
             statement = f"SELECT {', '.join(_COLUMNS)} FROM calls {condition}"  # noqa: S608 - as above
             rows = connection.execute(statement, values).fetchall()
         for row in rows:
             yield Record(**{name: _read_stored(name, value) for name, value in zip(_COLUMNS, row, strict=True)})
 
 
+def _clamp(number: int) -> int:
+    return max(-_LARGEST, min(number, _LARGEST))
+
+
+def _fold(text: str | None) -> str | None:
+    return text and text.casefold()
+
+
 def _list_stored(values: Mapping[str, Any]) -> list[Any]:
-    return [
-        json.dumps(value, ensure_ascii=False) if name in _JSON_FIELDS and value is not None else value
-        for name, value in values.items()
-    ]
+    return [_store(name, value) for name, value in values.items()]
+
+
+def _store(name: str, value: Any) -> Any:
+    if name in _JSON_FIELDS and value is not None:
+        # The notes of other middleware may be anything.
+        value = json.dumps(value, ensure_ascii=False, default=repr)
+    return _replace_halves(value) if isinstance(value, str) else value
+
+
+def _replace_halves(text: str) -> str:
+    # A name of a file may hold half a character, which SQLite does not take.
+    return text.encode("utf-8", "replace").decode()
 
 
 def _read_stored(name: str, value: Any) -> Any:

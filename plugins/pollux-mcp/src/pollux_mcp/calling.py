@@ -44,7 +44,8 @@ class ToolCaller:
     tool: str
     is_read_only: bool
 
-    def __call__(self, **arguments: Any) -> Any:
+    # Without a name that an argument could have: a server chooses these.
+    def __call__(self, /, **arguments: Any) -> Any:
         """Call the tool. A ToolFailure tells the model that the call was refused or failed.
 
         Raises MCPServerError if the server cannot be used any more.

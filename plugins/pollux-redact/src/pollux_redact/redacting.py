@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pollux_redact.detecting import DETECTORS, build_detector, build_name_detector, replace_passages
+from pollux_redact.jsontexts import is_json, map_json
 from pollux_redact.restoring import PLACEHOLDER, escape_json, restore_reply, restore_stream
 from pollux_redact.vault import Vault
 from pollux_sync.plugin import ConfigurationError, TextPart, hookimpl, read_variable
@@ -54,8 +55,15 @@ class Redact:
         self._vault.close()
 
     def redact(self, text: str) -> str:
-        """Return a text with placeholders in place of personal data."""
+        """Return a text with placeholders in place of personal data. A text that is JSON stays JSON."""
+        return self._redact_json(text) if is_json(text) else self._redact_plain(text)
+
+    def _redact_plain(self, text: str) -> str:
         return replace_passages(text, self._detectors, self._vault.find_placeholder)
+
+    def _redact_json(self, text: str) -> str:
+        """Return a JSON text, or the beginning of one, with placeholders in its texts and in place of its numbers."""
+        return map_json(text, self._redact_plain)
 
     def restore(self, text: str) -> str:
         """Return a text with the values of the placeholders in it."""
@@ -109,6 +117,9 @@ class Redact:
         options, conversation = call.options, call.conversation
         if options.system_instruction is not None:
             options = attrs.evolve(options, system_instruction=self.redact(options.system_instruction))
+        if options.stop_texts is not None:
+            # The model writes the placeholder, before which it is to end.
+            options = attrs.evolve(options, stop=list(map(self._redact_plain, options.stop_texts)))
         if conversation is not None:
             # The turns stand in the conversation; the options would keep them as they were.
             options = attrs.evolve(options, history=[], continue_from=None)
@@ -130,10 +141,15 @@ class Redact:
         )
 
     def _redact_tool_call(self, call: ToolCall) -> ToolCall:
-        return attrs.evolve(call, arguments=self.redact(call.arguments))
+        return attrs.evolve(call, arguments=self._redact_json(call.arguments))
 
     def _redact_part(self, part: Part) -> Part:
-        return TextPart(self.redact(part.text)) if isinstance(part, TextPart) else part
+        if isinstance(part, TextPart):
+            return TextPart(self.redact(part.text))
+        source = part.source
+        # A path names people too, and is logged. An address must stay what it is.
+        name = self._redact_plain(source.identifier) if source.source_type == "file" else source.identifier
+        return part if name == source.identifier else attrs.evolve(part, source=attrs.evolve(source, identifier=name))
 
 
 def _wants_json(call: Call) -> bool:

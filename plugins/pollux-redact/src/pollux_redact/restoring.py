@@ -54,31 +54,40 @@ def _restore_citation(citation: Citation, text: str, restore: Restore) -> Citati
 def restore_stream(
     items: Iterator[Delta | Reply], restore: Restore, restore_json: Restore, *, is_json: bool
 ) -> Iterator[Delta | Reply]:
-    """Yield the items of a stream with values in them. A delta that may end in half a placeholder is held back."""
-    held: Delta | None = None
+    """Yield the items of a stream with values in them. A delta that may end in half a placeholder is held back.
+
+    It waits for the next piece of the same text, whatever comes in between, such as a usage or another tool call.
+    """
+    held: dict[object, Delta] = {}
     for item in items:
-        if held is not None and _continues(held, item):
-            item = _join(held, item)  # noqa: PLW2901 - the same item, with what was held back of it
-        elif held is not None:
-            yield held
-        held = None
+        text = _name_text(item)
+        # Text and reasoning end where something else begins; the arguments of several tools may take turns.
+        ended = [other for other in held if text is not None and isinstance(other, type) and other is not text]
+        yield from [held.pop(other) for other in ended]
         if isinstance(item, Reply):
+            yield from held.values()
+            held.clear()
             yield restore_reply(item, restore, restore_json, is_json=is_json)
             continue
         is_text = isinstance(item, TextDelta | ReasoningDelta) and not (is_json and isinstance(item, TextDelta))
-        ready, held = _split(item, restore if is_text else restore_json)
+        ready, rest = _split(
+            _join(held.pop(text), item) if text in held else item, restore if is_text else restore_json
+        )
+        if rest is not None:
+            held[text] = rest
         if ready is not None:
             yield ready
+    yield from held.values()
 
 
-def _continues(held: Delta, item: Delta | Reply) -> bool:
-    """Return whether an item is the next piece of the same text."""
-    if isinstance(held, ToolCallDelta) and isinstance(item, ToolCallDelta):
-        return held.index == item.index
-    return type(held) is type(item)
+def _name_text(item: Delta | Reply) -> object:
+    """Return what tells the text that an item belongs to from others; None for an item that belongs to none."""
+    if isinstance(item, ToolCallDelta):
+        return item.index
+    return type(item) if isinstance(item, TextDelta | ReasoningDelta | Reply) else None
 
 
-def _join(held: Delta, item: Delta | Reply) -> Delta | Reply:
+def _join(held: Delta, item: Delta) -> Delta:
     if isinstance(item, ToolCallDelta) and isinstance(held, ToolCallDelta):
         return attrs.evolve(
             item, arguments=held.arguments + item.arguments, id=item.id or held.id, name=item.name or held.name
