@@ -213,8 +213,10 @@ class Hooks:
         self._call_secrets: tuple[str, ...] = ()
         self._observers = self._hook.pollux_event.get_hookimpls()
         self._validators = bool(self._hook.pollux_validate.get_hookimpls())
-        # pluggy costs time in every call. The hooks of every call are called directly where one plugin implements them;
-        # hooks that only the core's default implements, and that change nothing, are not called at all.
+        #: True if a plugin may know prices.
+        self.can_price = bool(self._hook.pollux_price.get_hookimpls())
+        # pluggy costs time in every call. The hooks of every call are called directly where no plugin wraps them; hooks
+        # that only the core's default implements, and that change nothing, are not called at all.
         hook = self._hook
         self._validate, self._encode, self._send, self._decode, self._rate_limits = map(
             _make_caller,
@@ -329,6 +331,8 @@ class Hooks:
 
     def call(self, call: Call, proceed: Callable[[Call], Reply], stop: threading.Event) -> Reply:
         """Return the reply to one logical call. Raises what ``proceed`` raises."""
+        if not self._calls:
+            return proceed(call)
         return self._enter_layers(self._calls, Reply, proceed, hooks=self, stop=stop)(call)
 
     def call_stream(
@@ -436,11 +440,6 @@ class Hooks:
         from pollux_sync.data.limits import RateLimits
 
         return self._require_type("pollux_rate_limits", answer, RateLimits)
-
-    @property
-    def can_price(self) -> bool:
-        """True if a plugin may know prices."""
-        return bool(self._hook.pollux_price.get_hookimpls())
 
     def price(self, model: str, usage: Usage, *, tier: str = "default") -> Decimal | None:
         """Return the price of these tokens in US dollars, or None if no plugin knows it."""
@@ -782,26 +781,38 @@ def _list_implementations(caller: Any) -> list[Any]:
 
 
 def _make_caller(caller: Any) -> Callable[..., Any]:
-    """Return a function that calls a hook: the implementation itself if it is the only one, else pluggy's caller.
+    """Return a function that calls a hook: its implementations themselves if none is a wrapper, else pluggy's caller.
 
     pluggy's caller costs several times the call itself, and these hooks are called for every prompt.
     """
     implementations = caller.get_hookimpls()
-    if len(implementations) != 1 or implementations[0].wrapper or implementations[0].hookwrapper:
+    if not implementations or any(one.wrapper or one.hookwrapper for one in implementations):
         ask: Callable[..., Any] = caller
         return ask
-    function, names = implementations[0].function, implementations[0].argnames
-    # pluggy passes only the arguments that an implementation names, so this does too.
-    takes_all = set(names) == set(caller.spec.argnames)
-    answer = function if takes_all else lambda **arguments: function(**{name: arguments[name] for name in names})
-    if caller.spec.opts["firstresult"]:
-        return answer
+    # pluggy keeps the implementations in reverse: the last of the list is called first.
+    functions = [_make_function(one, caller.spec) for one in reversed(implementations)]
+    if not caller.spec.opts["firstresult"]:
+        return lambda **arguments: [one for ask in functions if (one := ask(**arguments)) is not None]
+    if len(functions) == 1:
+        return functions[0]
 
-    def list_answers(**arguments: Any) -> list[Any]:
-        one = answer(**arguments)
-        return [] if one is None else [one]
+    def find_answer(**arguments: Any) -> Any:
+        for ask in functions:
+            answer = ask(**arguments)
+            if answer is not None:
+                return answer
+        return None
 
-    return list_answers
+    return find_answer
+
+
+def _make_function(implementation: Any, spec: Any) -> Callable[..., Any]:
+    """Return a function that takes all arguments of a hook, of which an implementation may name some."""
+    function: Callable[..., Any] = implementation.function
+    names = implementation.argnames
+    if set(names) == set(spec.argnames):
+        return function
+    return lambda **arguments: function(**{name: arguments[name] for name in names})
 
 
 def _drop_http_causes(error: BaseException) -> None:
