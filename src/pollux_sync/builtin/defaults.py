@@ -93,6 +93,8 @@ class CoreDefaults:
 
     @hookimpl(trylast=True)
     def pollux_rate_limits(self, response: HttpResponse) -> RateLimits | None:
+        if not response.headers:
+            return None
         from pollux_sync.wire.ratelimits import read_rate_limits
 
         return read_rate_limits(response)

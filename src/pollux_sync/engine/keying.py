@@ -61,9 +61,10 @@ def hash_request(request: HttpRequest, hooks: Hooks) -> str:
         digest.update(piece)
     # The encoder's headers follow from the body, the caller's do not: a beta has the model answer the same body
     # otherwise. A secret is of no account, as the key: whoever changes it must not pay again.
-    asked = sorted((name, value) for name, value in request.extra_headers.items() if not is_secret(name))
-    if asked:
-        digest.update(encode_json(asked))
+    if request.extra_headers:
+        asked = sorted((name, value) for name, value in request.extra_headers.items() if not is_secret(name))
+        if asked:
+            digest.update(encode_json(asked))
     settings = _list_settings(hooks)
     if settings:
         digest.update(encode_json({"provider_options": settings}))

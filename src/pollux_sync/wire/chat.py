@@ -170,13 +170,15 @@ def encode_chat(call: Call, dialect: ChatDialect = CHAT) -> HttpRequest:
         "parallel_tool_calls": options.parallel_tool_calls,
         "response_format": _encode_response_format(call, dialect),
     }
-    body.update((name, value) for name, value in settings.items() if value is not None)
+    body |= {name: value for name, value in settings.items() if value is not None}
     return HttpRequest(path=dialect.path, body=body | _encode_reasoning(options, dialect))
 
 
 def find_spelling_problem(call: Call, provider: str, dialect: ChatDialect = CHAT) -> Problem | None:
     """Return the problem of a raw field that says in another spelling what an option of the call says, or None."""
     raw_fields = call.options.read_raw_fields(provider)
+    if not raw_fields:
+        return None
     # What is written under the same name is merged or refused by the core.
     written = {dialect.max_tokens_field, dialect.seed_field, ".".join(dialect.effort_path)}
     for field, options in _SPELLINGS.items():
@@ -191,10 +193,13 @@ def find_spelling_problem(call: Call, provider: str, dialect: ChatDialect = CHAT
 
 def _encode_reasoning(options: Options, dialect: ChatDialect) -> dict[str, Any]:
     """Return the body fields of effort or budget, which exclude each other, and of what the answer shows."""
-    summary, is_hidden = options.reasoning_summary, options.reasoning_summary == "none"
+    effort, budget, summary = options.reasoning_effort, options.reasoning_budget_tokens, options.reasoning_summary
+    if effort is None and budget is None and summary is None:
+        return {}
+    is_hidden = summary == "none"
     settings = (
-        (dialect.effort_path, options.reasoning_effort),
-        (dialect.budget_path, options.reasoning_budget_tokens),
+        (dialect.effort_path, effort),
+        (dialect.budget_path, budget),
         (dialect.summary_path, None if is_hidden else summary),
         (dialect.exclude_path, is_hidden or None),
     )
@@ -285,6 +290,8 @@ def _add_reasoning(message: dict[str, Any], state: Mapping[str, Any], dialect: C
 
 
 def _encode_content(parts: Sequence[Part], text: str | None, dialect: ChatDialect) -> str | list[dict[str, Any]]:
+    if not parts and dialect.joins_text:
+        return text or ""
     parts = [*parts, *([TextPart(text)] if text else [])]
     if dialect.joins_text and all(isinstance(part, TextPart) for part in parts):
         return "\n\n".join(part.text for part in parts if isinstance(part, TextPart))
@@ -317,6 +324,9 @@ def _encode_address(part: InlinePart | UriPart) -> str | InlineText:
 
 
 def _encode_tools(options: Options, dialect: ChatDialect) -> dict[str, Any]:
+    # There is no choice without tools.
+    if not options.tools:
+        return {}
     tools, hosted, choice = options.functions, options.hosted_tools, options.tool_choice
     if isinstance(choice, dict) and not dialect.names_tool:
         tools, hosted, choice = [tool for tool in tools if tool["name"] == choice["name"]], (), "required"
@@ -371,7 +381,7 @@ def decode_chat(
         raise ReplyError(f"the answer's message is a JSON {type(message).__name__}", response=response)
     raw_calls = _list_tool_calls(message)
     calls = tuple(map(_decode_tool_call, range(len(raw_calls)), raw_calls))
-    if dialect.tool_schemas:
+    if calls and dialect.tool_schemas:
         calls = lift_calls(calls, tools or (), dialect.tool_schemas)
     raw_reason = as_text(choice.get("finish_reason"))
     refusal = as_text(message.get("refusal"))
@@ -468,8 +478,11 @@ def _read_replayed(message: Mapping[str, Any]) -> dict[str, Any]:
 
 def _build_provider_state(message: Mapping[str, Any], calls: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Return what the server needs again with this turn, None if text and tool calls are enough."""
+    state = _read_replayed(message)
     extras = [{name: call[name] for name in _CALL_EXTRAS if call.get(name)} for call in calls]
-    return (_read_replayed(message) | ({_CALL_STATES: extras} if any(extras) else {})) or None
+    if any(extras):
+        state[_CALL_STATES] = extras
+    return state or None
 
 
 def _collect_artifacts(

@@ -49,7 +49,10 @@ def _read_place(place: Mapping[str, Any]) -> Citation:
 
 def read_images(message: Mapping[str, Any]) -> tuple[AnswerFile, ...] | None:
     """Return the images of a message that are inside of it; None without any. OpenRouter lists them like this."""
-    places = [image.get("image_url") for image in list_objects(message.get("images"))]
+    images = list_objects(message.get("images"))
+    if not images:
+        return None
+    places = [image.get("image_url") for image in images]
     addresses = [as_text(place.get("url")) or "" for place in places if isinstance(place, dict)]
     inside = [address for address in addresses if address.startswith(_DATA_SCHEME) and ";base64," in address]
     return tuple(map(_read_image, inside)) or None

@@ -60,10 +60,11 @@ def _list_holders(usage: Mapping[str, Any], names: tuple[str, ...]) -> list[Any]
 
 def _read_first(holders: Sequence[Any], names: tuple[str, ...]) -> int | None:
     for holder in holders:
-        for name in names if isinstance(holder, dict) else ():
-            # Looked for before it is read, since most names are missing.
-            if name in holder and (count := read_count(holder, name)) is not None:
-                return count
+        if isinstance(holder, dict):
+            for name in names:
+                # Looked for before it is read, since most names are missing.
+                if name in holder and (count := read_count(holder, name)) is not None:
+                    return count
     return None
 
 
