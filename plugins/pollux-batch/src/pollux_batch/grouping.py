@@ -54,9 +54,8 @@ class GroupWriter(ABC):
             raise self.failure
         # Both are atomic, as long as nothing is called between: the lock is taken only by one who has to wake the
         # writer, or to wait for it.
-        size = entry.size
         self._waiting.append(entry)
-        self._waiting_bytes += size
+        self._waiting_bytes += entry.size
         if self._is_idle:
             with self._lock:
                 self._changed.notify_all()
@@ -105,7 +104,7 @@ class GroupWriter(ABC):
 
     def _make_room(self, group: list[Entry]) -> None:
         is_full = self._waiting_bytes > _MAX_WAITING_BYTES
-        size = sum(entry.size for entry in group)
+        size = sum([entry.size for entry in group])
         with self._lock:
             self._waiting_bytes -= size
             if is_full:

@@ -214,8 +214,11 @@ class Journal(GroupWriter):
         return None
 
     def _commit(self, group: Sequence[Entry]) -> None:
-        rows = [row for entry in group for row in entry.rows]
-        inserts = [_build_insert(table, some, self._run) for table in _TABLES if (some := table.choose(rows))]
+        rows: dict[type, list[Any]] = {}
+        for entry in group:
+            for row in entry.rows:
+                rows.setdefault(type(row), []).append(row)
+        inserts = [_build_insert(table, rows[table.kind], self._run) for table in _TABLES if table.kind in rows]
         # A single statement is a transaction of its own: each one more is another wait for the interpreter.
         if len(inserts) == 1:
             with explain_errors(self.path, "written"):
@@ -277,15 +280,17 @@ class _Table:
     verb: str
     ending: str = ""
     is_of_run: bool = True
+    columns: tuple[str, ...] = attrs.field(init=False)
+    #: Returns the values of a row.
+    read: attrgetter[Any] = attrs.field(init=False)
 
-    @property
-    def columns(self) -> tuple[str, ...]:
+    @columns.default
+    def _list_columns(self) -> tuple[str, ...]:
         return tuple(field.name for field in attrs.fields(self.kind))
 
-    def choose(self, rows: Sequence[object]) -> list[object]:
-        """Return the rows of this table, each of those with one label once."""
-        some = [row for row in rows if isinstance(row, self.kind)]
-        return [*{row.label: row for row in some}.values()] if self.kind is FailureRow else some  # type: ignore[attr-defined]
+    @read.default
+    def _build_reader(self) -> attrgetter[Any]:
+        return attrgetter(*self.columns)
 
 
 #: An answer that is there already was paid for first, and stays, unless it could not be read; a failure is replaced by
@@ -300,14 +305,17 @@ _TABLES = (
 
 def _build_insert(table: _Table, rows: Sequence[object], run: int) -> tuple[str, list[Any]]:
     """Return one statement for all rows, and its values."""
-    read = attrgetter(*table.columns)
     more = (run,) if table.is_of_run else ()
     columns = [*table.columns, *(["run"] if more else [])]
     mark = f"({','.join('?' * len(columns))})"
     statement = (
         f"{table.verb} INTO {table.name} ({','.join(columns)}) VALUES {','.join([mark] * len(rows))} {table.ending}"
     )
-    return statement, [value for row in rows for value in (*read(row), *more)]
+    values: list[Any] = []
+    for row in rows:
+        values += table.read(row)
+        values += more
+    return statement, values
 
 
 def open_database(path: Path) -> sqlite3.Connection:

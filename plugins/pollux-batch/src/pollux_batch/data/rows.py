@@ -106,8 +106,9 @@ class Entry:
 
     rows: tuple[AnswerRow | FailureRow | ChargeRow | SampleRow, ...]
     reminder: Any = None
+    #: The bytes of the answers.
+    size: int = attrs.field(init=False)
 
-    @property
-    def size(self) -> int:
-        """The bytes of the answers."""
-        return sum(len(row.body) for row in self.rows if isinstance(row, AnswerRow))
+    @size.default
+    def _count_bytes(self) -> int:
+        return sum([len(row.body) for row in self.rows if isinstance(row, AnswerRow)])
