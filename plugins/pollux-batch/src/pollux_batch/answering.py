@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _OVERLOADS = frozenset({"capacity", "connection"})
 #: Kinds after which the provider may have carried the request out, and charge for it.
 _CHARGED = frozenset({"timeout", "malformed"})
+#: Made once: every item begins with it.
+_NO_USAGE = Usage()
 
 
 @attrs.define(kw_only=True, weakref_slot=False)
@@ -55,7 +57,7 @@ class Answer:
     outcome: Outcome
     rows: list[AnswerRow] = attrs.field(factory=list)
     charges: list[ChargeRow] = attrs.field(factory=list)
-    usage: Usage = attrs.field(factory=Usage)
+    usage: Usage
     cost: Decimal | None = None
     n_attempts: int = 0
     duration_s: float = 0.0
@@ -98,8 +100,8 @@ class Answerer:
         """Carry a work out. Its scope has admitted the first call, which another process may have carried out."""
         started = time.monotonic() if work.sent is None else work.sent.sent_at
         asking = _Asking(work, self)
-        fit = partial(stages.ask_until_fitting, answers=work.answers, ask=asking.ask)
-        outcome = stages.execute_call(work.call, work.lane.hooks, fit, is_rewritten=True, stop=self.stop)
+        ask = asking.ask_until_fitting
+        outcome = stages.execute_call(work.call, work.lane.hooks, ask, is_rewritten=True, stop=self.stop)
         answer = asking.take_answer(outcome)
         answer.duration_s = time.monotonic() - started
         return answer
@@ -129,7 +131,7 @@ class _Asking:
         self._charges: list[ChargeRow] = []
         # Of the latest try; there is none yet.
         self._is_charged = True
-        self._usage = Usage()
+        self._usage = _NO_USAGE
         self._cost: Decimal | None = None
 
     def take_answer(self, outcome: Outcome) -> Answer:
@@ -152,7 +154,11 @@ class _Asking:
             answered_at=answered_at,
         )
 
-    def ask(self, call: Call) -> Reply:
+    def ask_until_fitting(self, call: Call) -> Reply:
+        """Return the reply to the question, asked again while it does not fit its schema. Raises APIError."""
+        return stages.ask_until_fitting(call, self._work.answers, self._ask)
+
+    def _ask(self, call: Call) -> Reply:
         """Return the reply to one call of the work, from the journal if it is there. Raises APIError."""
         if call is self._work.call and self._work.stored is not None:
             return read_stored(self._work.stored, call, self._hooks)
@@ -167,6 +173,8 @@ class _Asking:
         return self._ask_delivered(call, key, self._work.redelivery)
 
     def _ask_delivered(self, call: Call, key: bytes, redelivery: Redelivery | None) -> Reply:
+        if redelivery is None:
+            return self._ask_provider(call, key)
         ask = partial(self._ask_provider, key=key)
         return stages.request_delivered(call, redelivery, self._stop, ask)
 
@@ -430,7 +438,7 @@ class _Replay:
 
 
 def _add_usage(one: Usage, two: Usage) -> Usage:
-    if one == Usage():
+    if one is _NO_USAGE:
         return two
     names = [field.name for field in attrs.fields(Usage)]
     pairs = {name: (getattr(one, name), getattr(two, name)) for name in names}

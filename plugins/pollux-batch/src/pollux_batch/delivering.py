@@ -19,7 +19,7 @@ from pollux_sync.plugin import Reply
 from pollux_sync.schemas import AnswerMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from pollux_batch.answering import Answer
     from pollux_batch.data.items import BatchItem, BrokenItem
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pollux_sync.schemas import AnswerFormat
 
 _MAX_ERROR = 500
+#: The fields of a reply that its metadata have as they are.
+_PLAIN_FACTS = ("finish_reason", "model", "service_tier", "reasoning")
 _LEAST_PAUSE_S = 0.002
 
 
@@ -188,16 +190,19 @@ class Reader:
 
 
 def _describe_reply(reply: Reply) -> dict[str, Any]:
-    facts: Mapping[str, Any] = {
-        "finish_reason": reply.finish_reason,
-        "model": reply.model,
-        "service_tier": reply.service_tier,
-        "reasoning": reply.reasoning,
-        "tool_calls": [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in reply.tool_calls] or None,
-        **{name: dump_findings(getattr(reply, name)) or None for name in FINDING_FIELDS},
-    }
-    # Where an artifact has the name of one of these, it is the same in the provider's form.
-    return {**(reply.artifacts or {}), **{name: value for name, value in facts.items() if value is not None}}
+    # Where an artifact has the name of another fact, it is the same in the provider's form.
+    facts = {**(reply.artifacts or {})}
+    for name in _PLAIN_FACTS:
+        value = getattr(reply, name)
+        if value is not None:
+            facts[name] = value
+    if reply.tool_calls:
+        facts["tool_calls"] = [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in reply.tool_calls]
+    for name in FINDING_FIELDS:
+        found = getattr(reply, name)
+        if found:
+            facts[name] = dump_findings(found)
+    return facts
 
 
 def _fail(
