@@ -49,8 +49,6 @@ def merge_raw(request: HttpRequest, options: Options, info: ProviderInfo) -> Htt
     Objects are merged; tools and a few other lists are put behind those of the request. Raises ConfigurationError for
     any other value where the request has one already.
     """
-    if not (options.provider_options or options.provider_headers):
-        return request
     fields, headers = (_read_own(given, info) for given in (options.provider_options, options.provider_headers))
     if fields:
         # The encoder's own fields, not ``body``: files in base64 stay as they are.
