@@ -24,7 +24,9 @@ import json
 import re
 import threading
 import time
+from collections.abc import Mapping
 from datetime import date
+from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +34,6 @@ import attrs
 
 from pollux_sync.data.findings import HostedCall
 from pollux_sync.data.handles import Asset, RemoteCache
-from pollux_sync.data.hosted import HOSTED_KINDS
 from pollux_sync.data.mime import OCTET_STREAM
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
@@ -79,6 +80,27 @@ _SETTINGS = (
     "implicit_caching",
 )
 
+
+class _AllHosted(Mapping[str, frozenset[str]]):
+    """Every tool that providers run, with all of its fields. Loaded when it is looked at, since few calls have any."""
+
+    def __getitem__(self, kind: str) -> frozenset[str]:
+        return _list_hosted()[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_list_hosted())
+
+    def __len__(self) -> int:
+        return len(_list_hosted())
+
+
+@cache
+def _list_hosted() -> dict[str, frozenset[str]]:
+    from pollux_sync.data.hosted import HOSTED_KINDS
+
+    return {kind: frozenset(attrs.fields_dict(tool)) for kind, tool in HOSTED_KINDS.items()}
+
+
 _INFO = ProviderInfo(
     name="mock",
     needs_key=False,
@@ -103,7 +125,7 @@ _INFO = ProviderInfo(
         SourceRule(source_types={"uri", "youtube", "arxiv"}, delivery="uri"),
     ),
     result_types=("*",),
-    hosted_tools={kind: frozenset(attrs.fields_dict(tool)) for kind, tool in HOSTED_KINDS.items()},
+    hosted_tools=_AllHosted(),
     # What the answers are made of.
     managed_fields={"model", "history", "parts", "prompt", "hosted_tools", "schema", "cache", "stream"},
     managed_by={

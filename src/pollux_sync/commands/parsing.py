@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from functools import cached_property
@@ -17,6 +18,31 @@ if TYPE_CHECKING:
 Main = TypeVar("Main", bound="Callable[..., object]")
 #: The attribute of a command in which `declare_parser` keeps what builds its parser.
 _BUILD_PARSER = "build_parser"
+#: That of a terminal that does not tell it.
+_USUAL_WIDTH = 80
+
+
+class _HelpFormatter(RawDescriptionHelpFormatter):
+    """Keeps the line ends of the texts.
+
+    argparse makes a formatter for each argument, and asks shutil for the width, which takes longer to import than the
+    parser takes to be built.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        settings.setdefault("width", _find_width() - 2)
+        super().__init__(*args, **settings)
+
+
+def _find_width() -> int:
+    """Return the columns of the terminal, as `shutil.get_terminal_size` finds them."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or _USUAL_WIDTH  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):  # no terminal
+        return _USUAL_WIDTH
 
 
 class CommandParser(ArgumentParser):
@@ -27,7 +53,7 @@ class CommandParser(ArgumentParser):
     """
 
     def __init__(self, **settings: Any) -> None:
-        settings.setdefault("formatter_class", RawDescriptionHelpFormatter)
+        settings.setdefault("formatter_class", _HelpFormatter)
         # An abbreviation would break scripts on the day when a second option begins the same.
         settings.setdefault("allow_abbrev", False)
         super().__init__(**settings)

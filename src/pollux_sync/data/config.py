@@ -6,7 +6,6 @@ environment.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -222,6 +221,8 @@ class ConfigValues:
         """
         key = next(iter(self._keys), None)
         # Hashed with a text of ours, so that the fingerprint differs from a plain hash of the key made elsewhere.
+        import hashlib  # for what has an account: a file, a cache, a job
+
         fingerprint = key and hashlib.sha256(f"pollux-sync account {key}".encode()).hexdigest()[:16]
         return "-".join(filter(None, (_MOCK_ACCOUNT, fingerprint))) if self.use_mock else fingerprint
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from functools import lru_cache
 
 OCTET_STREAM = "application/octet-stream"
@@ -154,6 +153,8 @@ def _may_be_inside(named: str, container: str) -> bool:
 # The standard library takes longer than a small file takes to be read, and the files of a program have few suffixes.
 @lru_cache
 def _guess_by_suffixes(suffixes: str) -> str | None:
+    import mimetypes  # with the first file
+
     by_name, encoding = mimetypes.guess_type(f"name.{suffixes}", strict=False)
     last = "." + suffixes.rsplit(".", 1)[-1].lower()
     return _BY_ENCODING.get(encoding or "") or _BY_SUFFIX.get(last) or by_name

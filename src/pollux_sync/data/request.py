@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -44,7 +43,7 @@ class InlinePart(Value):
     @cached_property
     def identity(self) -> str:
         """The hex SHA-256 of the content, computed when it is first asked for."""
-        return hashlib.sha256(self.data).hexdigest()
+        return _hash_content(self.data)
 
     @property
     def mime_type(self) -> str:
@@ -122,7 +121,7 @@ class UploadPart(Value):
     @cached_property
     def identity(self) -> str:
         """The hex SHA-256 of the content. That of small content is computed when it is first asked for."""
-        return self._identity or hashlib.sha256(self.data or b"").hexdigest()
+        return self._identity or _hash_content(self.data or b"")
 
     def pin_source(self, is_stopped: Callable[[], bool] | None = None) -> Source:
         """Return the source bound to the content that was planned: content that has changed since cannot be read.
@@ -307,3 +306,9 @@ class Prepared(Value):
     calls: tuple[Call, ...]
     blocked: Mapping[int, PolluxError]
     redelivery: Redelivery | None = None
+
+
+def _hash_content(data: bytes) -> str:
+    import hashlib  # with the first file
+
+    return hashlib.sha256(data).hexdigest()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import attrs
 
 from pollux_sync._values import Value
@@ -51,4 +49,6 @@ class RetryPolicy(Value):
         except OverflowError:
             # The power is too large for a float, and so beyond every limit; zero times it stays zero.
             delay = self.max_delay_s if self.initial_delay_s else 0.0
+        import random  # for a wait, which most scripts do not have
+
         return random.uniform(0, delay) if self.jitter else float(delay)  # noqa: S311 - spreads load, hides nothing

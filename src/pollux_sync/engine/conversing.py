@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -217,5 +216,7 @@ def _dump_source(part: Part) -> dict[str, Any]:
         case UploadPart():
             return part.source.to_dict(sha256=part.identity)
         case InlinePart():
+            import hashlib  # with the first file
+
             return part.source.to_dict(sha256=hashlib.sha256(part.data).hexdigest())
     return part.source.to_dict()

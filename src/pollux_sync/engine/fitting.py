@@ -7,7 +7,6 @@ stored conversation keeps what was said.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import deque
 from typing import TYPE_CHECKING
@@ -131,4 +130,6 @@ def _fit_id(call_id: str, pattern: str | None) -> str:
     if pattern is None or re.fullmatch(pattern, call_id):
         return call_id
     # Nine letters and digits: Mistral's templates accept nothing else.
+    import hashlib
+
     return hashlib.sha256(call_id.encode()).hexdigest()[:9]
