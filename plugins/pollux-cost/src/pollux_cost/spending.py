@@ -211,7 +211,7 @@ class Cost:
 
 @attrs.define
 class _Reservation:
-    """What one call may cost, and what it has ``spent``: the most, as long as its end is not known."""
+    """The most that one call may cost, and what it has ``spent``, which is the most until its end is known."""
 
     amount: Decimal
     spent: Decimal

@@ -69,7 +69,7 @@ def cancel(job: DeferredJob, client: Client, timeout_s: float) -> bool:
 
 
 def release(job: DeferredJob, client: Client, timeout_s: float) -> bool:
-    """Delete the input files of a batch, as far as they are still there."""
+    """Delete the input files of a batch that are still there."""
     for name in job.provider_state.get("files", ()):
         delete_file(client, name, timeout_s)
     return True
