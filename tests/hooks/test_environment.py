@@ -1,9 +1,9 @@
 import os
-from pathlib import Path
 
 import pytest
 
 from pollux_sync import ConfigurationError
+from pollux_sync.hooks import environment
 from pollux_sync.hooks.environment import read_enabled_plugins, read_number, read_variable
 
 KEY = "ACME_API_KEY"
@@ -258,9 +258,9 @@ def test_project_that_cannot_be_read_is_refused_with_a_way_on(folder, monkeypatc
 
     # Root may read a file without permissions, so that removing them would show nothing.
     def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
+        raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(environment, "_read_bytes", refuse)
     with pytest.raises(ConfigurationError, match="cannot be read, and may list plugins") as caught:
         read_enabled_plugins()
     assert "set POLLUX_SYNC_PLUGINS" in caught.value.hint

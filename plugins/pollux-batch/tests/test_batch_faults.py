@@ -277,7 +277,7 @@ for size in sizes:
 def test_goes_on_after_a_full_disk(ask, path, server):
     server.handler = lambda request: answer(f"re: {read_prompt(request)} {'x' * 1_000}")
     # Full for the lock, for the schema, in the middle of answers, when it is opened again; each file has this size.
-    sizes = ["0", "20000", "100000", "200000", "100", "300000"]
+    sizes = ["0", "20000", "200000", "300000", "100", "400000"]
     command = [sys.executable, "-c", FULL, f"{server.url}/v1", str(path), *sizes]
     lines = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout.splitlines()
     seen = [int(line.split()[1]) for line in lines]

@@ -33,7 +33,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pollux_sync.data.findings import HostedCall
-from pollux_sync.data.handles import Asset, RemoteCache
 from pollux_sync.data.mime import OCTET_STREAM
 from pollux_sync.data.provider import (
     TEXT_FILE_RULE,
@@ -48,18 +47,19 @@ from pollux_sync.data.reply import Reply, ToolCall, Usage
 from pollux_sync.data.request import AssetPart, Part, TextPart, UriPart
 from pollux_sync.data.rules import CacheLabels, DeferredLimits, PrefixCaching
 from pollux_sync.hooks.specs import hookimpl
-from pollux_sync.wire.faults import HttpError, classify_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pollux_sync.data.config import ConfigValues
+    from pollux_sync.data.handles import Asset, RemoteCache
     from pollux_sync.data.jobs import DeferredBatch, DeferredJob, DeferredRow, JobState
     from pollux_sync.data.models import ModelInfo
     from pollux_sync.data.request import Call, Turn
     from pollux_sync.data.source import Source
     from pollux_sync.data.streaming import Delta, EventStream
     from pollux_sync.errors import Fault
+    from pollux_sync.wire.faults import HttpError
 
 #: The hint for a cache that has expired or was deleted.
 CACHE_GONE_HINT = "make a new one with create_cache"
@@ -79,6 +79,12 @@ _SETTINGS = (
     "reasoning_summary",
     "implicit_caching",
 )
+
+
+def _build_not_found(body: dict[str, Any]) -> HttpError:
+    from pollux_sync.wire.faults import HttpError
+
+    return HttpError(HttpResponse(status=404, body=body))
 
 
 class _AllHosted(Mapping[str, frozenset[str]]):
@@ -191,6 +197,8 @@ class MockStore:
     def store_cache(self, model: str, ttl_s: float, label: str | None = None) -> RemoteCache:
         """Create a cache and return it."""
         with self._lock:
+            from pollux_sync.data.handles import RemoteCache
+
             name, end = f"mock-cache-{next(self._numbers)}", time.time() + ttl_s
             cache = RemoteCache(name=name, model=model, expires_at=end, n_tokens=10, label=label)
             self._caches[name] = cache
@@ -232,14 +240,14 @@ class MockStore:
         # A job lives in this process only: another process that has its file gets the answer of a real service.
         if job_id not in self.jobs:
             body = {"error": {"message": f"this process has no job {job_id}"}}
-            raise HttpError(HttpResponse(status=404, body=body))
+            raise _build_not_found(body)
         return self.jobs[job_id]
 
     def _require_cache(self, name: str) -> RemoteCache:
         cache = self._caches.get(name)
         if cache is None or cache.expires_at <= time.time():
             body = {"error": {"code": "cache_missing", "message": f"there is no cache {name}"}}
-            raise HttpError(HttpResponse(status=404, body=body))
+            raise _build_not_found(body)
         return cache
 
 
@@ -291,6 +299,8 @@ class MockProvider:
 
     @hookimpl
     def pollux_classify_error(self, error: Exception) -> Fault | None:
+        from pollux_sync.wire.faults import HttpError, classify_error
+
         fault = classify_error(error)
         # To the shared classifier this is a plain 404: how a service reports a lost cache is known to its plugin alone.
         is_missing = isinstance(error, HttpError) and "cache_missing" in str(error.response.body)
@@ -367,6 +377,8 @@ class MockProvider:
     @hookimpl
     def pollux_find_uploads(self, mark: str, client: MockStore) -> list[Asset]:
         names = sorted(name for name in client.files if name.startswith(_build_address(mark)))
+        from pollux_sync.data.handles import Asset
+
         return [Asset(id=name, mime_type=OCTET_STREAM, uri=name) for name in names]
 
     @hookimpl
@@ -396,6 +408,8 @@ class MockProvider:
     @hookimpl
     def pollux_upload(self, source: Source, client: MockStore, name: str) -> Asset:
         address = client.store_file(name)
+        from pollux_sync.data.handles import Asset
+
         return Asset(id=address, mime_type=source.mime_type, uri=address)
 
     @hookimpl

@@ -6,7 +6,6 @@ import json
 import os
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import attrs
@@ -430,7 +429,8 @@ def _read_piped_source(arguments: Namespace) -> list[Source]:
 def _read_lines(path: str) -> list[str]:
     try:
         # utf-8-sig, because editors on Windows begin a text file with a byte order mark.
-        text = Path(path).read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig") as file:  # noqa: PTH123 - pathlib is slow to import
+            text = file.read()
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"cannot read the prompts: {error}", hint="pass a text file with one prompt per line"

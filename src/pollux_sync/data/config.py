@@ -11,7 +11,6 @@ import os
 import re
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Literal, get_args
-from urllib.parse import SplitResult, unquote, urlsplit
 
 import attrs
 
@@ -23,6 +22,7 @@ from pollux_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from urllib.parse import SplitResult
 
 #: The variables that may name a file of trusted certificates, in the order in which they are read: requests knows the
 #: first two, OpenSSL and httpx the third.
@@ -105,7 +105,11 @@ class SecretUrl(str):
 def read_password(url: str | None) -> str | None:
     """Return the password in a URL, or None."""
     parts = _split_url(url) if url else None
-    return SecretText(unquote(parts.password)) if parts and parts.password else None
+    if parts is None or not parts.password:
+        return None
+    from urllib.parse import unquote
+
+    return SecretText(unquote(parts.password))
 
 
 def _redact_url(url: str | None) -> str:
@@ -147,6 +151,8 @@ def _copy_capabilities(value: object) -> Mapping[str, bool]:
 
 
 def _split_url(url: str) -> SplitResult | None:
+    from urllib.parse import urlsplit  # with the first address
+
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - urlsplit itself does not check the port; reading it raises ValueError

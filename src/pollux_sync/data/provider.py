@@ -12,7 +12,6 @@ import reprlib
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
-from urllib.parse import urlsplit
 
 import attrs
 
@@ -251,6 +250,8 @@ class ProviderInfo(Value):
         It is ``base_url`` without doubled slashes, slashes at the end and ``version_path``; or the service's own
         address, if ``base_url`` is None or only the beginning of that address.
         """
+        from urllib.parse import urlsplit  # with the first address
+
         own = self.base_url or ""
         # Not those of an address inside the path, by which some gateways are told where to go.
         root = re.sub(r"(?<!:)//+", "/", base_url or own).rstrip("/")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pollux_sync.data.checks import check_keys
@@ -50,9 +49,9 @@ def read_enabled_plugins() -> tuple[str, ...]:
     return () if file is None else _parse_plugins(_read_project(file), file)
 
 
-def _read_project(file: Path) -> bytes:
+def _read_project(file: str) -> bytes:
     try:
-        return file.read_bytes()
+        return _read_bytes(file)
     except OSError as error:
         # It may enable middleware that must not be missed, such as one that removes names from prompts.
         raise ConfigurationError(
@@ -63,7 +62,7 @@ def _read_project(file: Path) -> bytes:
 
 # Parsing takes milliseconds, and every Config would do it. The content is part of the key: the file may change.
 @lru_cache(maxsize=8)
-def _parse_plugins(content: bytes, file: Path) -> tuple[str, ...]:
+def _parse_plugins(content: bytes, file: str) -> tuple[str, ...]:
     """Return the names that the content of a ``pyproject.toml`` lists."""
     # Most projects do not mention us, and need neither the parser nor valid TOML.
     if not re.search(rb"pollux[-_]sync", content):
@@ -104,30 +103,33 @@ def _unquote(value: str) -> str:
     return re.split(r"(?:^|\s)#", value, maxsplit=1)[0].strip()
 
 
-def _find_nearest(name: str) -> Path | None:
+# Paths as texts here: pathlib is slow to import, and many scripts have no other use for it.
+
+
+def _find_nearest(name: str) -> str | None:
+    files = (os.path.join(folder, name) for folder in _iter_folders())  # noqa: PTH118
     # A folder of that name is no settings file, and the search goes on above it.
-    return next((folder / name for folder in _iter_folders() if _is_file(folder / name)), None)
+    return next(filter(os.path.isfile, files), None)
 
 
-def _is_file(path: Path) -> bool:
+def _iter_folders() -> Iterator[str]:
     try:
-        return path.is_file()
-    except OSError:  # a folder that may not be searched
-        return False
-
-
-def _iter_folders() -> Iterator[Path]:
-    try:
-        here = Path.cwd()
+        folder, above = "", os.getcwd()  # noqa: PTH109
     except OSError:  # the working directory is gone
         return
-    yield here
-    yield from here.parents
+    while above != folder:
+        folder, above = above, os.path.dirname(above)  # noqa: PTH120
+        yield folder
 
 
-def _read_text(file: Path) -> str:
+def _read_text(file: str) -> str:
     # Editors on Windows write a byte order mark. An unreadable file counts as empty: it may not be meant for us.
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return _read_bytes(file).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def _read_bytes(file: str) -> bytes:
+    with open(file, "rb") as opened:  # noqa: PTH123
+        return opened.read()

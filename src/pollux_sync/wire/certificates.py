@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext, SSLError, TLSVersion, create_default_context
 
 from pollux_sync.data.config import CA_BUNDLE_VARIABLES
@@ -19,7 +18,7 @@ def check_bundle(bundle: str, setting: str) -> None:
     """Raise ConfigurationError for certificates that cannot be read; ``setting`` is what names them."""
     hint = "name a PEM file, or unset it"
     try:
-        if not Path(bundle).is_dir():
+        if not os.path.isdir(bundle):  # noqa: PTH112 - pathlib is slow to import
             SSLContext(PROTOCOL_TLS_CLIENT).load_verify_locations(bundle)
     except SSLError as error:
         raise ConfigurationError(
@@ -40,7 +39,7 @@ def build_tls(bundle: str | None) -> SSLContext:
     from certifi import where
 
     trusted = bundle or where()
-    is_folder = Path(trusted).is_dir()
+    is_folder = os.path.isdir(trusted)  # noqa: PTH112
     try:
         context = create_default_context(cafile=None if is_folder else trusted, capath=trusted if is_folder else None)
     except OSError as error:
