@@ -75,7 +75,9 @@ class _Inflated:
 
     def _begin_member(self, read: Callable[[int], bytes]) -> bool:
         """Begin the next of several gzip files, which together are one (RFC 1952); return whether there is one."""
-        rest = self._inflater.unused_data or read(_READ_BYTES)
+        rest = self._inflater.unused_data
+        while len(rest) < len(_GZIP_MAGIC) and (more := read(_READ_BYTES)):
+            rest += more
         if not rest.startswith(_GZIP_MAGIC):
             return False
         self._inflater, self._left = zlib.decompressobj(_GZIP), rest
