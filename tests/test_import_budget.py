@@ -1,10 +1,13 @@
 """A script pays only for what it uses: checked by lists of modules, never by times."""
 
+import gzip
 import json
 import subprocess
 import sys
 
 import pytest
+
+from pollux_sync.testing.server import Answer, ScriptedServer
 
 NEVER = {
     "anthropic",
@@ -124,3 +127,43 @@ def test_first_mock_call_brings_in_no_heavy_library(imported):
 
 def test_first_mock_call_brings_in_no_other_provider(imported):
     assert {name for name in imported["call"] if name.startswith("pollux_")} == among(imported["call"], {"pollux_sync"})
+
+
+CHAT = {"choices": [{"message": {"role": "assistant", "content": "Ada"}, "finish_reason": "stop"}]}
+#: An answer of each provider that is sent as it stands, with the end of the address.
+ANSWERS = {
+    "openai": ("/v1", {"output": [{"type": "message", "content": [{"type": "output_text", "text": "Ada"}]}]}),
+    "anthropic": ("", {"content": [{"type": "text", "text": "Ada"}], "stop_reason": "end_turn"}),
+    "gemini": ("", {"candidates": [{"content": {"parts": [{"text": "Ada"}]}, "finishReason": "STOP"}]}),
+    "openrouter": ("/v1", CHAT),
+    "local": ("/v1", CHAT),
+}
+ASK = """
+from pollux_sync import Config, run
+config = Config(provider={provider!r}, model="m", api_key="sk-test", base_url={base_url!r})
+assert run("Who?", config=config)["answers"] == ["Ada"]
+"""
+
+
+@pytest.mark.parametrize("provider", ANSWERS)
+def test_a_question_over_the_wire_brings_in_no_http_library_and_nothing_of_files_and_jobs(provider, tmp_path):
+    version, body = ANSWERS[provider]
+    # Compressed, as services answer.
+    content = gzip.compress(json.dumps(body).encode())
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    with ScriptedServer(default=Answer(body=content, headers=headers)) as server:
+        modules = modules_after(ASK.format(provider=provider, base_url=server.url + version), tmp_path)
+    late = {f"pollux_{provider}.{name}" for name in ("batching", "files", "jobs", "paging", "services")}
+    assert among(modules, HEAVY | NEVER | late | {"pollux_sync.data.jobs"}) == set()
+
+
+def test_a_late_module_is_imported_with_the_first_of_its_names(tmp_path):
+    script = """
+import sys
+from pollux_sync.plugin import import_late
+late = import_late("json.tool")
+assert repr(late) == "import_late('json.tool')" and "json.tool" not in sys.modules
+assert late.main is sys.modules["json.tool"].main
+assert not hasattr(late, "nothing_of_that_name")
+"""
+    assert "json.tool" in modules_after(script, tmp_path)

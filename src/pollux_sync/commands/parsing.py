@@ -25,8 +25,7 @@ _USUAL_WIDTH = 80
 class _HelpFormatter(RawDescriptionHelpFormatter):
     """Keeps the line ends of the texts.
 
-    argparse makes a formatter for each argument, and asks shutil for the width, which takes longer to import than the
-    parser takes to be built.
+    argparse makes a formatter for each argument, and asks shutil for the width, which is slow to import.
     """
 
     def __init__(self, *args: Any, **settings: Any) -> None:

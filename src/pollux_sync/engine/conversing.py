@@ -213,10 +213,6 @@ def _dump_source(part: Part) -> dict[str, Any]:
             from pollux_sync.data.source import Source
 
             return Source.from_text(part.text).to_dict()
-        case UploadPart():
+        case UploadPart() | InlinePart():
             return part.source.to_dict(sha256=part.identity)
-        case InlinePart():
-            import hashlib  # with the first file
-
-            return part.source.to_dict(sha256=hashlib.sha256(part.data).hexdigest())
     return part.source.to_dict()

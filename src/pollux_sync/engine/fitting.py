@@ -130,6 +130,6 @@ def _fit_id(call_id: str, pattern: str | None) -> str:
     if pattern is None or re.fullmatch(pattern, call_id):
         return call_id
     # Nine letters and digits: Mistral's templates accept nothing else.
-    import hashlib
+    import hashlib  # with the first id that does not fit
 
     return hashlib.sha256(call_id.encode()).hexdigest()[:9]

@@ -59,5 +59,5 @@ def _parse_address(base_url: str) -> ServerAddress:
     except LocationParseError as error:
         raise ConfigurationError(f"base_url cannot be used: {error}", hint="check its host") from error
     if url.scheme not in _DEFAULT_PORTS:
-        raise ConfigurationError(f"base_url cannot be used: {base_url!r} is not http", hint="check its scheme")
+        raise ConfigurationError(f"base_url cannot be used: its scheme is {url.scheme!r}", hint="pass an http(s) URL")
     return ServerAddress(url.scheme, url.host or "", url.port, url.request_uri.rstrip("/"))

@@ -12,7 +12,7 @@ import math
 import time
 from contextlib import suppress
 from socket import SHUT_RDWR
-from ssl import CertificateError, SSLError
+from ssl import SSLError
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
@@ -52,12 +52,12 @@ def limit_wait(sock: socket.socket, deadline: float, late: str, *, longest_s: fl
 
 
 class BrokenExchangeError(ConnectionError):
-    """What came over the connection breaks off, or is no HTTP."""
+    """The answer breaks off, or is no HTTP."""
 
 
 def convert_error(error: BaseException) -> Exception | None:
     """Return what to raise in place of an error of an exchange, or None for one that says what it is."""
-    if isinstance(error, (SSLError, CertificateError, TimeoutError, ConnectionError)):
+    if isinstance(error, (SSLError, TimeoutError, ConnectionError)):
         return None
     if isinstance(error, (OSError, http.client.HTTPException)):
         return BrokenExchangeError(f"the connection failed: {error}")

@@ -351,10 +351,11 @@ class ClosingPoolMixin:
 
     def close(self) -> None:
         """Close all connections, also those in use."""
-        super().close()  # type: ignore[misc]
+        # Said first: a connection that is given back from now on is closed, and not kept.
         with self._lock:
             self._is_closed = True
             connections = list(self._connections)
+        super().close()  # type: ignore[misc]
         for connection in connections:
             # For a connection that is just being opened, and has no socket yet.
             connection.is_client_closed = True
@@ -394,7 +395,7 @@ class _Pool:
             connection = self._idle.pop()
         except IndexError:
             return self._new_conn()
-        if connection.sock is not None and is_readable(connection.sock):
+        if connection.sock is not None and _is_readable(connection.sock):
             # Nobody has asked: the server has closed it, or says what no request waits for.
             connection.close()
         return connection
@@ -423,7 +424,7 @@ class DirectPool(ClosingPoolMixin, _Pool):
     """
 
 
-def is_readable(sock: socket) -> bool:
+def _is_readable(sock: socket) -> bool:
     """Return whether something has come from the other side, be it the end of the connection."""
     if hasattr(select, "poll"):
         poll = select.poll()

@@ -253,7 +253,7 @@ def is_proxy_fault(error: Exception) -> bool:
 @cache
 def _list_transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fault], ...]:
     """Return the faults of exceptions of requests, urllib3 and Python. The first row that matches wins."""
-    from ssl import CertificateError, SSLError
+    from ssl import SSLError
     from zlib import error as zlib_error
 
     from requests import exceptions as r
@@ -269,7 +269,7 @@ def _list_transport_faults() -> tuple[tuple[tuple[type[BaseException], ...], Fau
     broken = Fault(kind="connection", message="the connection failed", retryable=True, hint=unreachable)
     return (
         (
-            (SSLError, CertificateError, r.SSLError, u.SSLError),
+            (SSLError, r.SSLError, u.SSLError),
             Fault(kind="connection", message="TLS failed", hint=tls),
         ),
         # Before the time-outs: urllib3 derives it from ConnectTimeoutError although no time has run out.
